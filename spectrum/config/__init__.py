@@ -1,0 +1,45 @@
+"""What travels down: frozen configurations that check themselves.
+
+Names of fields joined by dots are *config paths* (``preprocessing.fwhm_mm``); search spaces, ``--set``
+and Aim parameters use them. Not here: what a search space is (``spectrum.search.space``).
+"""
+
+from spectrum.config.model import ModelConfig
+from spectrum.config.paths import config_paths, get_path, nearest, set_paths
+from spectrum.config.preprocessing import PreprocessingConfig
+from spectrum.config.reading import (
+    config_from_mapping,
+    parse_settings,
+    read_config,
+    read_yaml,
+    write_yaml,
+)
+from spectrum.config.training import OptimizerConfig, TrainingConfig
+from spectrum.config.trial import (
+    FoldsConfig,
+    SequencesConfig,
+    TrialConfig,
+    canonical_json,
+    fingerprint,
+)
+
+__all__ = [
+    "FoldsConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "PreprocessingConfig",
+    "SequencesConfig",
+    "TrainingConfig",
+    "TrialConfig",
+    "canonical_json",
+    "config_from_mapping",
+    "config_paths",
+    "fingerprint",
+    "get_path",
+    "nearest",
+    "parse_settings",
+    "read_config",
+    "read_yaml",
+    "set_paths",
+    "write_yaml",
+]

@@ -1,0 +1,91 @@
+"""Configurations from YAML files, mappings and ``--set key=value``, with one clear sentence on error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from spectrum.config.paths import config_paths, nearest, set_paths
+from spectrum.errors import ConfigError
+
+__all__ = ["config_from_mapping", "parse_settings", "read_config", "read_yaml", "write_yaml"]
+
+C = TypeVar("C", bound=BaseModel)
+
+MAX_YAML_BYTES = 1_000_000
+"""A configuration is never larger; the limit keeps out files that expand without end."""
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping with the safe loader; raise ConfigError on anything else."""
+    if not path.is_file():
+        raise ConfigError(f"{path} is no file. Give the path of a YAML file.")
+    if path.stat().st_size > MAX_YAML_BYTES:
+        raise ConfigError(
+            f"{path} has {path.stat().st_size} bytes. A YAML file may have 1 MB at most."
+        )
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        raise ConfigError(
+            f"{path} is not readable as YAML: {' '.join(str(err).split())}."
+        ) from err
+    if not isinstance(value, dict):
+        raise ConfigError(
+            f"{path} holds {type(value).__name__}, not a mapping of names to values."
+        )
+    return value
+
+
+def write_yaml(value: Mapping[str, Any]) -> str:
+    """Return a mapping as YAML text in its own order."""
+    return yaml.safe_dump(
+        dict(value), sort_keys=False, allow_unicode=False, default_flow_style=None
+    )
+
+
+def read_config(kind: type[C], path: Path, *, settings: Sequence[str] = ()) -> C:
+    """Read a configuration file and apply ``key=value`` settings to it."""
+    return config_from_mapping(kind, set_paths(read_yaml(path), parse_settings(settings)))
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """Split ``key=value`` words; values are YAML, so numbers, booleans and lists keep their type."""
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key:
+            raise ConfigError(
+                f"--set {setting} is not of the form key=value, such as optimizer.lr=0.001."
+            )
+        values[key.strip()] = _parse_value(key, text)
+    return values
+
+
+def _parse_value(key: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as err:
+        raise ConfigError(f"--set {key}={text}: the value is not readable as YAML.") from err
+
+
+def config_from_mapping(kind: type[C], mapping: Mapping[str, Any]) -> C:
+    """Build a configuration; raise ConfigError with one sentence for the first thing that is wrong."""
+    try:
+        return kind.model_validate(dict(mapping))
+    except ValidationError as err:
+        raise ConfigError(_sentence(kind, err)) from None
+
+
+def _sentence(kind: type[BaseModel], err: ValidationError) -> str:
+    first = err.errors(include_url=False)[0]
+    path = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{path} is no config path. The nearest known one is {nearest(path, config_paths(kind))}."
+    if first["type"] == "value_error":
+        return f"{first['msg'].removeprefix('Value error, ')}."
+    return f"{path} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}."

@@ -1,0 +1,77 @@
+"""One point that can be trained: target, folds, recipe, sequences, model, optimiser, training, seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import Field
+
+from spectrum.config.frozen import FrozenConfig
+from spectrum.config.model import ModelConfig
+from spectrum.config.preprocessing import PreprocessingConfig
+from spectrum.config.training import OptimizerConfig, TrainingConfig
+
+__all__ = ["FoldsConfig", "SequencesConfig", "TrialConfig", "canonical_json", "fingerprint"]
+
+
+class FoldsConfig(FrozenConfig):
+    """Which runs are held out together. Groups are (data set, subject)."""
+
+    scheme: Literal[
+        "leave-one-dataset-out",
+        "leave-one-subject-out",
+        "grouped-k-fold",
+        "leave-one-run-out",
+    ] = "leave-one-dataset-out"
+    """``leave-one-run-out`` holds out the runs of one number within each subject; the others never
+    part a subject."""
+
+    num_folds: int = Field(default=5, ge=2, le=1000)
+    """Folds of ``grouped-k-fold``; the other schemes count their own."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seed of the draw of ``grouped-k-fold`` and of the monitor groups."""
+
+
+class SequencesConfig(FrozenConfig):
+    """How the volumes of a run become the model's inputs, when shards are read."""
+
+    num_volumes: int = Field(default=8, ge=1, le=1024)
+    """Volumes T in one sequence."""
+
+    stride: int = Field(default=8, ge=1, le=1024)
+    """Volumes between the starts of two sequences of a run or an event."""
+
+    plane: Literal["axial", "coronal", "sagittal"] = "axial"
+    """Plane that slices lie in: axial slices are stacked along Z, coronal along Y, sagittal along X."""
+
+
+class TrialConfig(FrozenConfig):
+    """All that decides a trial's numbers, besides the data."""
+
+    target: str = "early_late"
+    """Name of a shipped target, or the path of a target file."""
+
+    folds: FoldsConfig = FoldsConfig()
+    preprocessing: PreprocessingConfig = PreprocessingConfig()
+    sequences: SequencesConfig = SequencesConfig()
+    model: ModelConfig = ModelConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    seed: int = Field(default=0, ge=0)
+    """Seed of weights, order and augmentation."""
+
+
+def canonical_json(value: Any) -> str:
+    """Return JSON with sorted keys and no blanks, the same for equal values."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
+
+
+def fingerprint(value: Any) -> str:
+    """Return the SHA-256 of the canonical JSON of a value, 64 hexadecimal digits."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()

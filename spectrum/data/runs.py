@@ -1,0 +1,62 @@
+"""The run table's values: runs, events and problems. Not here: how they are found (``bids``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from spectrum.entities import RunKey
+
+__all__ = ["Event", "Problem", "Run", "RunTable"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong with the data: a kebab-case code, the file, and a sentence."""
+
+    code: str
+    path: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A row of ``events.tsv``; seconds from the start of the run's first volume."""
+
+    onset_s: float
+    duration_s: float
+    trial_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One BOLD run of a BIDS tree.
+
+    ``path`` is where the image is or should be; ``shape`` is (X, Y, Z, V) and None where no image
+    can be read; ``tr_s`` is None where neither header nor sidecar tells it. ``is_derivative`` marks
+    preprocessed images of fMRIPrep, whose space is in the key's further entities.
+    """
+
+    key: RunKey
+    path: Path
+    tr_s: float | None
+    shape: tuple[int, int, int, int] | None
+    voxel_mm: tuple[float, float, float] | None
+    events_path: Path | None = None
+    confounds_path: Path | None = None
+    brain_mask_path: Path | None = None
+    is_derivative: bool = False
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether there is an image with four dimensions and a TR."""
+        return self.shape is not None and self.tr_s is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTable:
+    """All runs of one or more BIDS trees, in the order of their keys, and what is wrong."""
+
+    runs: tuple[Run, ...]
+    problems: tuple[Problem, ...]

@@ -1,0 +1,98 @@
+"""Scored units and folds as values: what is predicted, and which side of a fold it stands on.
+
+Not here: how sequences are cut (``sequences``) and how folds are drawn (``folds``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectrum.entities import RunKey
+
+__all__ = ["Fold", "SequenceData", "SequenceTable", "Unit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """What gets one prediction: a run, or one event of a run.
+
+    ``name`` is the run's name, followed by ``#<event index>`` for an event. ``pair`` names the
+    (data set, subject, task, session) of a paired target and is "" otherwise. ``run_index`` points
+    into the runs of the shard set, ``class_index`` into the target's classes.
+    """
+
+    key: RunKey
+    name: str
+    pair: str
+    class_index: int
+    run_index: int
+    event_index: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceTable:
+    """Which volumes make which sequence, of which unit.
+
+    ``start_of_sequence`` counts volumes within the run; all three arrays have one entry a sequence,
+    ordered by unit, then by start. ``num_volumes`` is T.
+    """
+
+    units: tuple[Unit, ...]
+    classes: tuple[str, ...]
+    num_volumes: int
+    run_of_sequence: NDArray[np.int64]
+    start_of_sequence: NDArray[np.int64]
+    unit_of_sequence: NDArray[np.int64]
+    volumes_left_out: int = 0
+
+    @property
+    def class_of_sequence(self) -> NDArray[np.int64]:
+        """Class index of each sequence."""
+        class_of_unit = np.array([unit.class_index for unit in self.units], dtype=np.int64)
+        return class_of_unit[self.unit_of_sequence]
+
+    def sequences_of(self, unit_indices: tuple[int, ...]) -> NDArray[np.int64]:
+        """Return the sequences of some units, in table order."""
+        return np.flatnonzero(np.isin(self.unit_of_sequence, np.array(unit_indices, dtype=np.int64)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceData:
+    """All volumes of the runs that a target uses, resident in memory, and the sequences in them.
+
+    ``slices_VSHW`` holds the runs one after the other (float16, already in the plane asked for);
+    ``first_volume_of_run[run_index]`` says where each begins (-1 for runs that no unit uses).
+    ``run_shapes`` holds the volumes of each run. ``content_hash`` is that of the shard set.
+    """
+
+    slices_VSHW: NDArray[np.float16]
+    first_volume_of_run: NDArray[np.int64]
+    table: SequenceTable
+    paired: bool
+    content_hash: str
+
+    @property
+    def first_volume_of_sequence(self) -> NDArray[np.int64]:
+        """Row of ``slices_VSHW`` where each sequence begins."""
+        table = self.table
+        return self.first_volume_of_run[table.run_of_sequence] + table.start_of_sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fold:
+    """One pairing of training and held-out units, as indices into the table's units.
+
+    ``classes`` are the class indices that both sides have; the others are masked in the logits, and
+    their units stand on neither side. ``monitor`` units are cut from the training groups by whole
+    groups, and only watch.
+    """
+
+    name: str
+    held_out: str
+    training: tuple[int, ...]
+    validation: tuple[int, ...]
+    classes: tuple[int, ...]
+    monitor: tuple[int, ...] = ()

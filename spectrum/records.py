@@ -1,0 +1,116 @@
+"""What travels up: plain frozen values that the loop, a trial and an audit yield.
+
+The loop knows no logger, no Ray and no clock; adapters carry these values to Tune, to Train, to Aim
+and to disk. Numbers are Python floats, so that every record is JSON as it stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+__all__ = ["EpochRecord", "FoldRecord", "Prediction", "ScoreRecord", "TrialEpochRecord"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What a model says of one scored unit: a run, or an event of a run.
+
+    ``unit`` is the run's name, with ``#<event index>`` after it for an event. ``pair`` names the
+    early/late pair (subject, task, session) of a paired target, "" otherwise. ``probabilities``
+    are the mean over the unit's sequences, in the order of the target's classes.
+    """
+
+    dataset: str
+    subject: str
+    session: str
+    task: str
+    run: str
+    unit: str
+    pair: str
+    true_class: str
+    probabilities: tuple[float, ...]
+    fold: str
+
+    @property
+    def group(self) -> str:
+        """The person: data set and subject."""
+        return f"{self.dataset}/sub-{self.subject}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRecord:
+    """A score with its interval, and what it would be without looking.
+
+    ``value`` and ``ci95`` lie in [0, 1]; ``chance`` is the expected value under guessing;
+    ``num_units`` counts what was scored (pairs, runs or events), ``num_groups`` the independent
+    groups that were resampled; ``p`` is one-sided against chance.
+    """
+
+    value: float
+    ci95: tuple[float, float]
+    chance: float
+    p: float
+    num_units: int
+    num_groups: int
+    test: str
+    by_group: dict[str, float] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochRecord:
+    """One epoch of one fold.
+
+    ``epoch`` counts from 0. Losses are nats per sequence; ``validation`` metrics are those of the
+    fold's held-out side. ``metrics`` holds further scalars by name (learning rate, gradient norm).
+    """
+
+    fold: str
+    epoch: int
+    training_loss: float
+    training_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    lr: float
+    num_sequences: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    predictions: tuple[Prediction, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON without the predictions, which travel once a fold."""
+        record = asdict(self)
+        del record["predictions"]
+        return record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldRecord:
+    """One finished fold: what the kept checkpoint says of the held-out side."""
+
+    fold: str
+    held_out: str
+    epoch: int
+    num_training: int
+    num_validation: int
+    score: float
+    loss: float
+    checkpoint: str
+    predictions: tuple[Prediction, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialEpochRecord:
+    """All folds of a trial after the same epoch: what a pruner is told.
+
+    ``score`` is pooled over the validation predictions of all folds at this epoch.
+    """
+
+    epoch: int
+    score: ScoreRecord
+    folds: tuple[EpochRecord, ...]
+    finished: bool
