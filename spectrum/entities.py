@@ -29,7 +29,7 @@ ENTITY_OF_PREFIX: Final = {
     "den": "density",
     "desc": "description",
 }
-"""Short and long names of the entities of BOLD files, in BIDS order (BIDS 1.10, appendix "entities")."""
+"""Short and long names of the entities of BOLD files, in order (BIDS 1.10, appendix)."""
 
 _PAIR = re.compile(r"^([a-zA-Z]+)-([a-zA-Z0-9+.]+)$")
 _NAMED = frozenset({"subject", "session", "task", "run"})

@@ -1,7 +1,7 @@
 """What travels up: plain frozen values that the loop, a trial and an audit yield.
 
-The loop knows no logger, no Ray and no clock; adapters carry these values to Tune, to Train, to Aim
-and to disk. Numbers are Python floats, so that every record is JSON as it stands.
+The loop knows no logger, no Ray and no clock; adapters carry these values to Tune, to Train, to
+Aim and to disk. Numbers are Python floats, so that every record is JSON as it stands.
 """
 
 from __future__ import annotations

@@ -1,0 +1,57 @@
+"""The command line: parse, call, print. Nothing is computed here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from spectrum import __version__
+from spectrum.cli import configs, data, demo, searching, seeing, training
+from spectrum.cli.console import notes
+from spectrum.errors import SpectrumError
+
+__all__ = ["app", "main"]
+
+INTERRUPTED = 130
+"""Exit code after SIGINT, as shells count it (128 + 2)."""
+
+app = typer.Typer(
+    name="spectrum",
+    help="Search fMRI preprocessing and Vision Transformers together, and know whether it is true.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+for room in (demo, data, training, searching, seeing, configs):
+    room.register(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"spectrum {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Spectrum: from raw BIDS to an answer that can be published."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; a user's mistake becomes one sentence and an exit code."""
+    try:
+        app(args=list(arguments) if arguments is not None else None)
+    except SpectrumError as err:
+        notes.print(f"spectrum: {err}", markup=False, soft_wrap=True)
+        sys.exit(err.exit_code)
+    except KeyboardInterrupt:
+        notes.print("spectrum: interrupted.")
+        sys.exit(INTERRUPTED)

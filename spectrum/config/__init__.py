@@ -1,7 +1,7 @@
 """What travels down: frozen configurations that check themselves.
 
-Names of fields joined by dots are *config paths* (``preprocessing.fwhm_mm``); search spaces, ``--set``
-and Aim parameters use them. Not here: what a search space is (``spectrum.search.space``).
+Names of fields joined by dots are *config paths* (``preprocessing.fwhm_mm``); search spaces,
+``--set`` and Aim parameters use them. Not here: search spaces (``spectrum.search.space``).
 """
 
 from spectrum.config.model import ModelConfig

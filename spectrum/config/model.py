@@ -1,4 +1,4 @@
-"""The slice ViT: a timm ViT over slices, slice attention over a volume, temporal attention over time.
+"""The slice ViT: a timm ViT over slices, then slice attention, then temporal attention.
 
 Not here: the modules themselves (``spectrum.model.slice_vit``), so that reading a configuration
 imports no torch.

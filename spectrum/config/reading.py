@@ -1,4 +1,4 @@
-"""Configurations from YAML files, mappings and ``--set key=value``, with one clear sentence on error."""
+"""Configurations from YAML files, mappings and ``--set key=value``; errors are one sentence."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def read_config(kind: type[C], path: Path, *, settings: Sequence[str] = ()) -> C
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """Split ``key=value`` words; values are YAML, so numbers, booleans and lists keep their type."""
+    """Split ``key=value`` words; values are YAML, so numbers and lists keep their type."""
     values: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -74,7 +74,7 @@ def _parse_value(key: str, text: str) -> Any:
 
 
 def config_from_mapping(kind: type[C], mapping: Mapping[str, Any]) -> C:
-    """Build a configuration; raise ConfigError with one sentence for the first thing that is wrong."""
+    """Build a configuration; raise ConfigError naming the first thing that is wrong."""
     try:
         return kind.model_validate(dict(mapping))
     except ValidationError as err:
@@ -85,7 +85,8 @@ def _sentence(kind: type[BaseModel], err: ValidationError) -> str:
     first = err.errors(include_url=False)[0]
     path = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"{path} is no config path. The nearest known one is {nearest(path, config_paths(kind))}."
+        near = nearest(path, config_paths(kind))
+        return f"{path} is no config path. The nearest known one is {near}."
     if first["type"] == "value_error":
         return f"{first['msg'].removeprefix('Value error, ')}."
     return f"{path} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}."

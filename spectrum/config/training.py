@@ -36,7 +36,7 @@ class OptimizerConfig(FrozenConfig):
     """Gradients are scaled down to this norm."""
 
     accumulation_steps: int = Field(default=1, ge=1, le=1024)
-    """Parts that a batch is computed in, one after the other; the gradient is that of the batch."""
+    """Parts that a batch is computed in, in turn; the gradient is that of the whole batch."""
 
 
 class TrainingConfig(FrozenConfig):
@@ -61,8 +61,8 @@ class TrainingConfig(FrozenConfig):
     """Share of the slices of a training sequence that are set to zero at random."""
 
     patience_epochs: int | None = Field(default=None, ge=1)
-    """Epochs without a better monitor loss before a fold stops; None trains all epochs and keeps the
-    last. The monitor is cut from the training groups, never from the held-out side."""
+    """Epochs without a better monitor loss before a fold stops; None trains all epochs and keeps
+    the last. The monitor is cut from the training groups, never from the held-out side."""
 
     monitor_fraction: float = Field(default=0.2, gt=0.0, lt=0.9)
     """Share of the training groups that only watch, when ``patience_epochs`` is set."""

@@ -1,4 +1,4 @@
-"""One point that can be trained: target, folds, recipe, sequences, model, optimiser, training, seed."""
+"""One point that can be trained: target, folds, recipe, sequences, model, optimiser, seed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class SequencesConfig(FrozenConfig):
     """Volumes between the starts of two sequences of a run or an event."""
 
     plane: Literal["axial", "coronal", "sagittal"] = "axial"
-    """Plane that slices lie in: axial slices are stacked along Z, coronal along Y, sagittal along X."""
+    """Plane of a slice: axial slices are stacked along Z, coronal along Y, sagittal along X."""
 
 
 class TrialConfig(FrozenConfig):
@@ -55,11 +55,22 @@ class TrialConfig(FrozenConfig):
     """Name of a shipped target, or the path of a target file."""
 
     folds: FoldsConfig = FoldsConfig()
+    """Which runs are held out together."""
+
     preprocessing: PreprocessingConfig = PreprocessingConfig()
+    """The recipe from BOLD images to shards."""
+
     sequences: SequencesConfig = SequencesConfig()
+    """How shards are cut into the model's inputs."""
+
     model: ModelConfig = ModelConfig()
+    """Every dimension of the slice ViT."""
+
     optimizer: OptimizerConfig = OptimizerConfig()
+    """AdamW and its schedule."""
+
     training: TrainingConfig = TrainingConfig()
+    """Epochs, batches, loss, precision and workers."""
 
     seed: int = Field(default=0, ge=0)
     """Seed of weights, order and augmentation."""

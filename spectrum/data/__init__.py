@@ -1,0 +1,1 @@
+"""From BIDS trees to the sequences that a model reads. Not here: models and fitting."""

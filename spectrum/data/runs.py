@@ -33,8 +33,8 @@ class Run:
     """One BOLD run of a BIDS tree.
 
     ``path`` is where the image is or should be; ``shape`` is (X, Y, Z, V) and None where no image
-    can be read; ``tr_s`` is None where neither header nor sidecar tells it. ``is_derivative`` marks
-    preprocessed images of fMRIPrep, whose space is in the key's further entities.
+    can be read; ``tr_s`` is None where neither header nor sidecar tells it. ``is_derivative``
+    marks preprocessed images of fMRIPrep, whose space is in the key's further entities.
     """
 
     key: RunKey

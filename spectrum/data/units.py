@@ -20,8 +20,8 @@ class Unit:
     """What gets one prediction: a run, or one event of a run.
 
     ``name`` is the run's name, followed by ``#<event index>`` for an event. ``pair`` names the
-    (data set, subject, task, session) of a paired target and is "" otherwise. ``run_index`` points
-    into the runs of the shard set, ``class_index`` into the target's classes.
+    (data set, subject, task, session) of a paired target and is "" otherwise. ``run_index``
+    points into the runs of the shard set, ``class_index`` into the target's classes.
     """
 
     key: RunKey
@@ -36,8 +36,8 @@ class Unit:
 class SequenceTable:
     """Which volumes make which sequence, of which unit.
 
-    ``start_of_sequence`` counts volumes within the run; all three arrays have one entry a sequence,
-    ordered by unit, then by start. ``num_volumes`` is T.
+    ``start_of_sequence`` counts volumes within the run; all three arrays have one entry a
+    sequence, ordered by unit, then by start. ``num_volumes`` is T.
     """
 
     units: tuple[Unit, ...]
@@ -56,7 +56,9 @@ class SequenceTable:
 
     def sequences_of(self, unit_indices: tuple[int, ...]) -> NDArray[np.int64]:
         """Return the sequences of some units, in table order."""
-        return np.flatnonzero(np.isin(self.unit_of_sequence, np.array(unit_indices, dtype=np.int64)))
+        return np.flatnonzero(
+            np.isin(self.unit_of_sequence, np.array(unit_indices, dtype=np.int64))
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,7 @@ class SequenceData:
 
     ``slices_VSHW`` holds the runs one after the other (float16, already in the plane asked for);
     ``first_volume_of_run[run_index]`` says where each begins (-1 for runs that no unit uses).
-    ``run_shapes`` holds the volumes of each run. ``content_hash`` is that of the shard set.
+    ``content_hash`` is that of the shard set.
     """
 
     slices_VSHW: NDArray[np.float16]
@@ -85,9 +87,9 @@ class SequenceData:
 class Fold:
     """One pairing of training and held-out units, as indices into the table's units.
 
-    ``classes`` are the class indices that both sides have; the others are masked in the logits, and
-    their units stand on neither side. ``monitor`` units are cut from the training groups by whole
-    groups, and only watch.
+    ``classes`` are the class indices that both sides have; the others are masked in the logits,
+    and their units stand on neither side. ``monitor`` units are cut from the training groups by
+    whole groups, and only watch.
     """
 
     name: str

@@ -1,0 +1,1 @@
+"""What a score is worth: floors, baselines, statistics. Not here: the score (``scores``)."""

@@ -1,4 +1,4 @@
-"""What a study tells a tracker, as a protocol of plain records; Aim is one tracker, a list another."""
+"""What a study tells a tracker, as a protocol of plain records; Aim is one, a list another."""
 
 from __future__ import annotations
 

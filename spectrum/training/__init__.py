@@ -1,0 +1,1 @@
+"""Fitting: the loop, its workers and checkpoints. Not here: which point is fitted (search)."""
