@@ -19,7 +19,7 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="spectrum",
-    help="Search fMRI preprocessing and Vision Transformers together, and know whether it is true.",
+    help="Search fMRI preprocessing and Vision Transformers together, with honest numbers.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

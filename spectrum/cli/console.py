@@ -1,0 +1,53 @@
+"""What commands share: JSON on stdout, everything else on stderr, one sentence for an error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+__all__ = ["DONE_IN_PART", "notes", "print_json", "print_text", "progress_bar"]
+
+DONE_IN_PART = 3
+"""Exit code when some inputs were refused and the others are done."""
+
+notes = Console(stderr=True, highlight=False)
+"""Progress, warnings and errors."""
+
+
+def print_json(value: Any) -> None:
+    """Print one machine-readable object on stdout."""
+    sys.stdout.write(json.dumps(value, allow_nan=False, default=str) + "\n")
+
+
+def print_text(text: str) -> None:
+    """Print a result for people on stdout."""
+    sys.stdout.write(text + "\n")
+
+
+@contextmanager
+def progress_bar(title: str, *, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr; yields a callback that takes what is done and the total."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=notes, transient=False) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,147 @@
+"""Commands about data: simulate, inspect, targets, prepare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from spectrum.cli.console import DONE_IN_PART, notes, print_json, print_text, progress_bar
+from spectrum.cli.options import CpusOption, JsonOption, RootsArgument, SetOption, ShardsOption
+
+__all__ = ["register"]
+
+MAX_PROBLEMS_SHOWN = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(simulate)
+    app.command()(inspect)
+    app.command()(targets)
+    app.command()(prepare)
+
+
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Folder that the BIDS trees are written to.")],
+    truth: Annotated[
+        Literal["effect", "null"], typer.Option(help="What is planted in the deep regions.")
+    ] = "effect",
+    subjects: Annotated[int, typer.Option(min=1, max=99, help="Subjects of each data set.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the four data sets in miniature, with a planted truth.
+
+    Example: spectrum simulate simulated --truth effect --subjects 4
+    """
+    from spectrum.data.simulate import SimulationConfig
+    from spectrum.data.simulate import simulate as write_trees
+
+    config = SimulationConfig(truth=truth, num_subjects=subjects, seed=seed)
+    with progress_bar("Simulating", unit="runs") as on_run_done:
+        roots = write_trees(out, config, on_run_done=on_run_done)
+    if as_json:
+        print_json({"roots": [str(root) for root in roots], "truth": truth, "seed": seed})
+        return
+    print_text("\n".join(str(root) for root in roots))
+
+
+def inspect(
+    roots: RootsArgument,
+    target: Annotated[str, typer.Option(help="Target name or file.")] = "early_late",
+    as_json: JsonOption = False,
+) -> None:
+    """Show the runs found, their classes under a target, and every problem.
+
+    Example: spectrum inspect data/raw/ds000002 --target stage
+    """
+    from spectrum.data.bids import index_bids, inspect_table
+    from spectrum.targets import read_target
+
+    table = index_bids(roots)
+    result = inspect_table(table, read_target(target))
+    if as_json:
+        print_json(result)
+        return
+    print_text(_inspect_text(result, target))
+
+
+def _inspect_text(result: Mapping[str, Any], target: str) -> str:
+    lines = [f"{result['num_runs']} runs"]
+    lines += [f"  {name}: {number} runs" for name, number in result["datasets"].items()]
+    lines += [f"classes under {target}"]
+    lines += [f"  {name}: {number}" for name, number in result["classes"].items()]
+    lines += [f"  no class: {result['unlabelled']}"]
+    problems = result["problems"]
+    lines += [f"{len(problems)} problems"]
+    lines += [f"  {p['code']}: {p['message']}" for p in problems[:MAX_PROBLEMS_SHOWN]]
+    if len(problems) > MAX_PROBLEMS_SHOWN:
+        lines += [f"  ... and {len(problems) - MAX_PROBLEMS_SHOWN} more; --json lists all"]
+    return "\n".join(lines)
+
+
+def targets(as_json: JsonOption = False) -> None:
+    """List the targets that come with Spectrum.
+
+    Example: spectrum targets
+    """
+    from spectrum.targets import read_target, shipped_targets
+
+    shipped = [read_target(name) for name in shipped_targets()]
+    if as_json:
+        print_json({t.name: {"classes": t.classes, "description": t.description} for t in shipped})
+        return
+    for target in shipped:
+        print_text(f"{target.name}: {', '.join(target.classes)}\n    {target.description.strip()}")
+
+
+def prepare(
+    roots: RootsArgument,
+    config: Annotated[
+        Path | None, typer.Option(help="Configuration file; its preprocessing part is the recipe.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Only runs that this target labels; all runs by default.")
+    ] = None,
+    settings: SetOption = None,
+    shards: ShardsOption = Path("shards"),
+    cpus: CpusOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Preprocess runs into Parquet shards with Ray Data.
+
+    Example: spectrum prepare data/raw/ds000002 --set preprocessing.fwhm_mm=4
+    """
+    from spectrum.config import (
+        TrialConfig,
+        config_from_mapping,
+        parse_settings,
+        read_yaml,
+        set_paths,
+    )
+    from spectrum.data.bids import index_bids
+    from spectrum.data.pipeline import prepare as make_shards
+    from spectrum.launch import local_ray
+    from spectrum.targets import read_target
+
+    mapping = set_paths(read_yaml(config) if config else {}, parse_settings(settings or []))
+    recipe = config_from_mapping(TrialConfig, mapping).preprocessing
+    table = index_bids(roots)
+    chosen = read_target(target) if target else None
+    with local_ray(num_cpus=cpus), progress_bar("Preparing", unit="runs") as on_run_done:
+        result = make_shards(
+            table, recipe, shards_root=shards, target=chosen, on_run_done=on_run_done
+        )
+    if as_json:
+        print_json(result.to_json())
+    else:
+        print_text(f"{result.num_runs} runs, {result.num_volumes} volumes: {result.shards}")
+    if result.refused:
+        for problem in result.refused:
+            notes.print(
+                f"refused, {problem.code}: {problem.message}", markup=False, soft_wrap=True
+            )
+        raise typer.Exit(DONE_IN_PART)

@@ -1,0 +1,74 @@
+"""Command: the main job, offline, on data with a planted truth."""
+
+from __future__ import annotations
+
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from spectrum.cli.console import notes, print_json, print_text, progress_bar
+from spectrum.cli.options import CpusOption, JsonOption
+from spectrum.cli.summary import search_json, search_text
+from spectrum.errors import ConfigError
+
+__all__ = ["register"]
+
+OBJECT_STORE_GIB = 0.5
+"""The demo's volumes fit many times; a small store keeps it within a laptop's memory."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(demo)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the demo; must not exist.")] = Path("demo"),
+    truth: Annotated[
+        Literal["effect", "null"], typer.Option(help="What is planted in the data.")
+    ] = "effect",
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials of the search.")] = None,
+    subjects: Annotated[int, typer.Option(min=2, max=99, help="Subjects of each data set.")] = 4,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    cpus: CpusOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Simulate data sets, prepare, search and report: the main job, offline, in minutes.
+
+    Example: spectrum demo
+    """
+    from spectrum.data.simulate import SimulationConfig, simulate
+    from spectrum.launch import local_ray
+    from spectrum.report import write_report
+    from spectrum.search.space import read_space
+    from spectrum.search.study import run_study
+    from spectrum.tracking import AimTracker
+
+    if out.exists():
+        raise ConfigError(f"{out} exists already. Remove it, or name another folder with --out.")
+    notes.print(f"1/3  Simulating four data sets in miniature, truth: {truth}")
+    with progress_bar("Simulating", unit="runs") as on_progress:
+        config = SimulationConfig(truth=truth, num_subjects=subjects, seed=seed)
+        roots = simulate(out / "bids", config, on_run_done=on_progress)
+    notes.print("2/3  Searching preprocessing and architecture together")
+    with as_file(files("spectrum.spaces") / "quickstart.yaml") as file:
+        space = read_space(file)
+    folder = out / "studies" / "demo"
+    with (
+        local_ray(num_cpus=cpus, object_store_gib=OBJECT_STORE_GIB),
+        progress_bar("Searching", unit="trials") as on_progress,
+    ):
+        result = run_study(
+            space,
+            roots=roots,
+            shards_root=out / "shards",
+            folder=folder,
+            num_trials=trials,
+            make_tracker=lambda floor: AimTracker(out / "studies", study="demo", floor=floor),
+            on_progress=on_progress,
+        )
+    notes.print("3/3  Writing the report")
+    told = search_json(result.to_json(), aim_repo=out / "studies", report=write_report(folder))
+    print_json(told) if as_json else print_text(search_text(told))

@@ -1,0 +1,51 @@
+"""Commands for looking: report and the Aim UI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spectrum.cli.console import print_json, print_text
+from spectrum.cli.options import JsonOption
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(report)
+    app.command()(ui)
+
+
+def report(
+    study: Annotated[Path, typer.Argument(help="Folder of a study.")],
+    open_page: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a study's report: one HTML page and its figures.
+
+    Example: spectrum report studies/quickstart
+    """
+    from spectrum.report import write_report
+
+    page = write_report(study)
+    if open_page:
+        import webbrowser
+
+        webbrowser.open(page.resolve().as_uri())
+    print_json({"report": str(page)}) if as_json else print_text(str(page))
+
+
+def ui(
+    studies: Annotated[Path, typer.Argument(help="Folder of the studies.")] = Path("studies"),
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 43800,
+) -> None:
+    """Index the trials and open the Aim UI on this machine alone.
+
+    Example: spectrum ui studies
+    """
+    from spectrum.tracking import open_ui
+
+    open_ui(studies, port=port)

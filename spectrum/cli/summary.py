@@ -1,0 +1,46 @@
+"""The summary of a study in words: never a score without its floor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["search_json", "search_text"]
+
+
+def search_json(result: Mapping[str, Any], *, aim_repo: Path, report: Path) -> dict[str, Any]:
+    """Add where to look to the object that ``spectrum search --json`` prints."""
+    return {**result, "aim_repo": str(aim_repo), "report": str(report)}
+
+
+def search_text(told: Mapping[str, Any]) -> str:
+    """Write the summary of a study for people."""
+    best, default = told["best"], told["default"]
+    trials = (
+        f"{told['num_trials']} trials ({told['num_pruned']} pruned, {told['num_failed']} failed)"
+        f" in {told['seconds']:.0f} s"
+    )
+    if best is None:
+        return f"{trials}. No trial finished; see {told['study']}/trials.jsonl for the causes."
+    lines = [
+        trials,
+        f"best     {_with_interval(best)}  trial {best['trial']}; selected, so optimistic",
+        f"default  {_with_interval(default)}  the space's default configuration"
+        if default
+        else "default  did not finish",
+        f"floor    {_with_interval(told['floor'])}  acquisition numbers only, same folds",
+        f"majority {told['majority']['score']:.3f}",
+        f"chance   {best['chance']:.3f}",
+        told["verdict"],
+        f"report: {told['report']}",
+        "next:",
+        f"  spectrum ui {told['aim_repo']}",
+        f"  spectrum report {told['study']} --open",
+    ]
+    return "\n".join(lines)
+
+
+def _with_interval(score: Mapping[str, Any]) -> str:
+    low, high = score["ci95"]
+    return f"{score['score']:.3f}  [{low:.3f}, {high:.3f}]"

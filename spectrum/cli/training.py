@@ -1,0 +1,79 @@
+"""Command: train one configuration over all its folds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spectrum.cli.console import DONE_IN_PART, notes, print_json, print_text, progress_bar
+from spectrum.cli.options import CpusOption, JsonOption, RootsArgument, SetOption, ShardsOption
+
+if TYPE_CHECKING:
+    from spectrum.search.single import TrainResult
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(train)
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="Configuration file (spectrum config show).")],
+    roots: RootsArgument,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Data-parallel workers; above 1 through Ray Train.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the result.")] = Path("trained"),
+    settings: SetOption = None,
+    shards: ShardsOption = Path("shards"),
+    cpus: CpusOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train one configuration over all its folds, with its floor beside its score.
+
+    Example: spectrum train config.yaml data/raw/ds000002 data/raw/ds000052 --workers 2
+    """
+    from spectrum.config import TrialConfig, read_config
+    from spectrum.launch import local_ray
+    from spectrum.search.single import train_single
+
+    wanted = list(settings or [])
+    wanted += [f"training.workers={workers}"] if workers else []
+    parsed = read_config(TrialConfig, config, settings=wanted)
+    with local_ray(num_cpus=cpus), progress_bar("Training", unit="epochs") as on_progress:
+        result = train_single(
+            parsed,
+            roots,
+            shards_root=shards,
+            out=out,
+            on_epoch=lambda record: on_progress(record.epoch + 1, parsed.training.num_epochs),
+        )
+    if as_json:
+        print_json(result.to_json())
+    else:
+        print_text(_train_text(result))
+    for refused in result.refused:
+        notes.print(f"refused, {refused['code']}: {refused['message']}", markup=False)
+    if result.refused:
+        raise typer.Exit(DONE_IN_PART)
+
+
+def _train_text(result: TrainResult) -> str:
+    told = result.to_json()
+    low, high = told["ci95"]
+    floor_low, floor_high = told["floor"]["ci95"]
+    lines = [
+        f"score    {told['score']:.3f}  [{low:.3f}, {high:.3f}]",
+        f"p        {told['p']:.4f} ({told['test']})",
+        f"floor    {told['floor']['score']:.3f}  [{floor_low:.3f}, {floor_high:.3f}]",
+        f"majority {told['majority']['score']:.3f}",
+        f"chance   {told['chance']:.3f}",
+        *[f"  held out {fold['held_out']}: {fold['score']:.3f}" for fold in told["folds"]],
+        told["verdict"],
+        f"{told['sequences_per_second']} sequences/s; checkpoints in {told['checkpoint']}",
+    ]
+    return "\n".join(lines)
