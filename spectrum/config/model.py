@@ -14,7 +14,7 @@ from spectrum.config.frozen import FrozenConfig
 
 __all__ = ["ModelConfig"]
 
-Pooling = Literal["cls", "mean", "attention"]
+Pooling = Literal["cls", "mean", "attention", "position"]
 
 
 class ModelConfig(FrozenConfig):
@@ -54,7 +54,7 @@ class ModelConfig(FrozenConfig):
     slice_depth: int = Field(default=1, ge=0, le=16)
     """Blocks of slice attention, which mix the slices of a volume; 0 leaves them out."""
 
-    slice_pooling: Literal["mean", "attention"] = "mean"
+    slice_pooling: Literal["mean", "attention", "position"] = "mean"
     """How the slice tokens of a volume become one volume token."""
 
     temporal_depth: int = Field(default=1, ge=0, le=16)

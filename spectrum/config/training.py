@@ -45,6 +45,10 @@ class TrainingConfig(FrozenConfig):
     num_epochs: int = Field(default=12, ge=1, le=10000)
     """Passes over the training sequences."""
 
+    min_steps_per_epoch: int = Field(default=40, ge=1, le=100000)
+    """Optimiser steps that an epoch has at least: a training set too small for so many batches is
+    passed over several times in an epoch, so that a hundred sequences still make a fit."""
+
     batch_size: int = Field(default=32, ge=1, le=65536)
     """Sequences in a batch, over all workers together."""
 

@@ -1,0 +1,66 @@
+"""Repetition time from JSON sidecars. Not here: which sidecars speak for an image."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from spectrum.errors import SidecarError
+
+__all__ = ["read_repetition_time", "read_sidecar"]
+
+
+def read_repetition_time(sidecars: Sequence[Path]) -> float | None:
+    """Return ``RepetitionTime``, seconds, of the last sidecar that has one; None without any.
+
+    Parameters
+    ----------
+    sidecars : the most general one first, so that a later one overrides an earlier one
+
+    Raises
+    ------
+    SidecarError
+        ``bad-sidecar``: a file is no JSON object, or its value is no positive number.
+    """
+    for path in reversed(sidecars):
+        value = read_sidecar(path).get("RepetitionTime")
+        if value is not None:
+            return _seconds(value, path)
+    return None
+
+
+def _seconds(value: object, path: Path) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and math.isfinite(float(str(value))) and float(str(value)) > 0:
+        return float(str(value))
+    raise SidecarError(
+        f"{path} has the RepetitionTime {value!r}. Expected seconds, such as 2.0; correct it.",
+        code="bad-sidecar",
+        path=str(path),
+    )
+
+
+def read_sidecar(path: Path) -> Mapping[str, Any]:
+    """Read a JSON object; raise SidecarError (``bad-sidecar``) on anything else."""
+    return _read_unchanged(path, path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@lru_cache(maxsize=256)
+def _read_unchanged(path: Path, mtime_ns: int) -> Mapping[str, Any]:
+    """Read a file once for all the runs that it speaks for; ``mtime_ns`` tells a new content."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as err:
+        raise _bad(path, f"is not readable as JSON ({' '.join(str(err).split())[:200]})") from err
+    if not isinstance(value, dict):
+        raise _bad(path, f"holds {type(value).__name__}")
+    return value
+
+
+def _bad(path: Path, finding: str) -> SidecarError:
+    message = f"{path} {finding}. Expected a JSON object of BIDS metadata; correct or remove it."
+    return SidecarError(message, code="bad-sidecar", path=str(path))
