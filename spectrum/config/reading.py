@@ -29,8 +29,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
             f"{path} has {path.stat().st_size} bytes. A YAML file may have 1 MB at most."
         )
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        value = _StrictLoader(path.read_text(encoding="utf-8")).get_single_data()
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as err:
         raise ConfigError(
             f"{path} is not readable as YAML: {' '.join(str(err).split())}."
         ) from err
@@ -39,6 +39,20 @@ def read_yaml(path: Path) -> dict[str, Any]:
             f"{path} holds {type(value).__name__}, not a mapping of names to values."
         )
     return value
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """The safe loader, which refuses a key that stands twice in one mapping."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping whose keys all differ."""
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {twice[0]!r} stands twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep=deep)
 
 
 def write_yaml(value: Mapping[str, Any]) -> str:
@@ -87,6 +101,9 @@ def _sentence(kind: type[BaseModel], err: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         near = nearest(path, config_paths(kind))
         return f"{path} is no config path. The nearest known one is {near}."
+    if first["type"] == "missing":
+        return f"{path} is missing. {kind.__name__} needs it."
     if first["type"] == "value_error":
         return f"{first['msg'].removeprefix('Value error, ')}."
-    return f"{path} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}."
+    found = repr(first["input"])[:80]
+    return f"{path} is {found}: {first['msg'][0].lower()}{first['msg'][1:]}."

@@ -154,10 +154,15 @@ class _Indexer:
 
     def _key(self, file: BidsFile) -> RunKey | None:
         try:
-            return RunKey.from_file_name(file.path.name, dataset=self.dataset)
+            key = RunKey.from_file_name(file.path.name, dataset=self.dataset)
         except SidecarError as err:
-            self.problems.append(Problem(code=err.code, path=str(file.path), message=err.message))
+            self._report(err.code, file, "is left out: " + err.message.removesuffix("."))
             return None
+        folder = file.path.relative_to(self.tree.root).parts[0]
+        if folder not in (f"sub-{key.subject}", file.path.name):
+            self._report("bad-name", file, f"lies in the folder of {folder}; it is left out")
+            return None
+        return key
 
     def _unique(
         self, found: Iterable[tuple[RunKey | None, BidsFile]]
