@@ -225,7 +225,7 @@ class _Indexer:
         except SidecarError as err:
             problems.append(Problem(code=err.code, path=err.path, message=err.message))
             in_sidecar = None
-        problem = _tr_problem(file.path, in_sidecar, in_header)
+        problem = _tr_problem(file.path, in_sidecar, in_header) if header else None
         problems += [problem] if problem else []
         return in_header if in_sidecar is None else in_sidecar
 
