@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from spectrum.data.runs import Problem
 from spectrum.entities import RunKey
 
 __all__ = ["Fold", "SequenceData", "SequenceTable", "Unit"]
@@ -47,6 +48,9 @@ class SequenceTable:
     start_of_sequence: NDArray[np.int64]
     unit_of_sequence: NDArray[np.int64]
     volumes_left_out: int = 0
+    problems: tuple[Problem, ...] = ()
+    image_of_run: tuple[str, ...] = ()
+    target: str = ""
 
     @property
     def class_of_sequence(self) -> NDArray[np.int64]:

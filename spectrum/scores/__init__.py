@@ -1,0 +1,10 @@
+"""Arithmetic on predictions: the score, its interval and test, and further metrics.
+
+The score is defined here and nowhere else. Not here: where predictions come from, and the floor
+(``spectrum.evaluation``), which is scored by the same function.
+"""
+
+from spectrum.scores.metrics import further_metrics
+from spectrum.scores.pooled import score_predictions
+
+__all__ = ["further_metrics", "score_predictions"]
