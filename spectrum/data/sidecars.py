@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +45,6 @@ def _seconds(value: object, path: Path) -> float:
 
 def read_sidecar(path: Path) -> Mapping[str, Any]:
     """Read a JSON object; raise SidecarError (``bad-sidecar``) on anything else."""
-    return _read_unchanged(path, path.stat().st_mtime_ns if path.exists() else 0)
-
-
-@lru_cache(maxsize=256)
-def _read_unchanged(path: Path, mtime_ns: int) -> Mapping[str, Any]:
-    """Read a file once for all the runs that it speaks for; ``mtime_ns`` tells a new content."""
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as err:
