@@ -1,0 +1,52 @@
+"""What is simulated: the truth, the size and the seed. Not here: the shape of the data sets."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from spectrum.config.frozen import FrozenConfig
+from spectrum.data.simulate.datasets import PLANS
+
+__all__ = ["SimulationConfig", "Truth"]
+
+Truth = Literal["effect", "null"]
+
+
+class SimulationConfig(FrozenConfig):
+    """One simulation; the same configuration gives the same bytes on the same machine."""
+
+    truth: Truth
+    """``effect``: medial temporal lobe early, striatum late. ``null``: the same responses, one
+    pattern for both runs of a subject, session and task, by a coin."""
+
+    num_subjects: int = Field(default=4, ge=1, le=500)
+    """Subjects per data set; the real ids first, further ones counted on."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seed of everything. Each run has generators of its own, so order does not matter."""
+
+    matrix: int = Field(default=16, ge=8, le=64)
+    """Voxels along X and along Y over 200 mm. 16 keeps a tree small; the scanner's is 64."""
+
+    datasets: tuple[str, ...] = tuple(PLANS)
+    """Data sets to write, from the four that are known."""
+
+    effect_percent: float = Field(default=6.0, ge=0.0, le=20.0)
+    """Peak to trough of the planted response, percent of the voxel's mean. The default is several
+    times a real response: few runs at coarse voxels must suffice to find it."""
+
+    motion_mm: float = Field(default=0.09, ge=0.0, le=2.0)
+    """Typical mean framewise displacement, millimetres; 0 holds every head still. The default is
+    the median of MRIQC's fd_mean in ds000002 and ds000017."""
+
+    @field_validator("datasets")
+    @classmethod
+    def _are_known(cls, datasets: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = sorted(set(datasets) - set(PLANS))
+        if unknown:
+            raise ValueError(f"datasets names {unknown[0]}. Known are {', '.join(PLANS)}")
+        if not datasets or len(set(datasets)) < len(datasets):
+            raise ValueError(f"datasets is {datasets}. Name at least one, and each one once")
+        return datasets
