@@ -35,6 +35,9 @@ __all__ = [
 
 Units = tuple[Unit, ...]
 
+NAMED_UNITS: Final = 5
+"""Units that a note names; the fold manifest names all."""
+
 MANIFEST_VERSION: Final = 1
 """Version of the fold manifest's layout."""
 
@@ -337,4 +340,9 @@ def _never_used(units: Units, folds: Sequence[Fold], usable: tuple[int, ...]) ->
     left_out = [units[index].name for index in usable if index not in scored]
     if not left_out:
         return ()
-    return (f"{len(left_out)} unit(s) are scored in no fold: {', '.join(left_out)}.",)
+    named = ", ".join(left_out[:NAMED_UNITS])
+    others = f" and {len(left_out) - NAMED_UNITS} others" if len(left_out) > NAMED_UNITS else ""
+    return (
+        f"{len(left_out)} unit(s) are scored in no fold, as the other side lacks their class: "
+        f"{named}{others}.",
+    )

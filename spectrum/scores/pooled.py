@@ -265,8 +265,8 @@ def _test_units(
         seed=seed,
     )
     return p, (
-        f"{num_resamples} permutations of classes within subject and fold, predictions fixed "
-        "(the model is not fitted again)"
+        f"{num_resamples} permutations of classes within subject and fold, predictions fixed (the "
+        "model is not fitted again); what differs only between subjects is no evidence"
     )
 
 
