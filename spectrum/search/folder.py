@@ -1,0 +1,188 @@
+"""The folder of a study, which is its truth: manifest, journal, lines of trials, records.
+
+Written by one driver at a time. Nothing in it is a pickle; Ray's own files lie under ``ray/`` and
+may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from spectrum.config import fingerprint
+from spectrum.errors import SearchError
+from spectrum.records import Prediction, TrialEpochRecord
+from spectrum.search.json_lines import (
+    append_line,
+    cut_torn_tail,
+    read_json,
+    read_lines,
+    write_json,
+)
+from spectrum.search.trial_json import record_from_json, record_to_json
+
+__all__ = ["SCHEMA_VERSION", "StudyFolder"]
+
+SCHEMA_VERSION: Final = 1
+"""Version of all files of the folder."""
+
+
+class StudyFolder:
+    """Paths, files and lock of one study.
+
+    Parameters
+    ----------
+    path : the folder; its name names the study
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+
+    @property
+    def exists(self) -> bool:
+        """Whether a study was started here: its manifest is the first thing that counts."""
+        return self._manifest.is_file()
+
+    @property
+    def journal(self) -> Path:
+        """Optuna's journal."""
+        return self.path / "optuna.journal"
+
+    @property
+    def ray(self) -> Path:
+        """Ray Tune's own files."""
+        return self.path / "ray"
+
+    @property
+    def best(self) -> Path:
+        """Checkpoints and configuration of the best trial."""
+        return self.path / "best"
+
+    @property
+    def _manifest(self) -> Path:
+        return self.path / "study.json"
+
+    @property
+    def _lines(self) -> Path:
+        return self.path / "trials.jsonl"
+
+    def trial(self, number: int) -> Path:
+        """Return the folder of one trial."""
+        return self.path / "trials" / str(number)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the study for this process; raise SearchError where another one has it.
+
+        The lock is the kernel's and ends with the process, however that ends.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise SearchError(
+                    f"Another search works on {self.path}. Wait for it, or give this one another "
+                    "name."
+                ) from None
+            yield
+
+    def repair(self) -> tuple[str, ...]:
+        """Cut lines that a kill left half-written; return one sentence for each."""
+        cut = {path: cut_torn_tail(path) for path in (self.journal, self._lines)}
+        return tuple(
+            f"{path.name} ended in a half-written line; its {num_bytes} bytes were cut."
+            for path, num_bytes in cut.items()
+            if num_bytes
+        )
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Write study.json with its digest."""
+        content = {"schema": SCHEMA_VERSION, **manifest}
+        content.pop("digest", None)
+        write_json(self._manifest, {**content, "digest": fingerprint(content)})
+
+    def read_manifest(self) -> dict[str, Any]:
+        """Read study.json; raise SearchError where it is absent, damaged or of another schema."""
+        manifest = read_json(self._manifest)
+        content = {name: value for name, value in manifest.items() if name != "digest"}
+        if fingerprint(content) != manifest.get("digest"):
+            raise SearchError(
+                f"{self._manifest} was changed or damaged: its digest does not fit. "
+                "Restore the file, or search again under another name."
+            )
+        if content.get("schema") != SCHEMA_VERSION:
+            raise SearchError(
+                f"{self._manifest} has schema {content.get('schema')}, this version reads "
+                f"{SCHEMA_VERSION}. Continue the study with the version that began it."
+            )
+        return content
+
+    def write(self, name: str, value: Any) -> None:
+        """Write a further JSON file of the study, such as folds.json."""
+        write_json(self.path / name, value)
+
+    def read(self, name: str) -> Any:
+        """Read a further JSON file of the study."""
+        return read_json(self.path / name)
+
+    def read_trials(self) -> dict[int, dict[str, Any]]:
+        """Return the lines of finished and failed trials by number."""
+        lines = read_lines(self._lines)
+        by_number = {line["number"]: line for line in lines}
+        if len(by_number) < len(lines):
+            raise SearchError(
+                f"{self._lines} names a trial twice. Restore the file; it is written by one "
+                "search at a time and never twice for a trial."
+            )
+        return by_number
+
+    def append_trial(self, line: Mapping[str, Any]) -> None:
+        """Append the line of a trial that ended, and wait until it is on disk."""
+        append_line(self._lines, line)
+
+    def begin_records(self, number: int) -> None:
+        """Make the folder of a trial and forget what an unfinished attempt left in it."""
+        folder = self.trial(number)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+
+    def append_record(self, number: int, record: TrialEpochRecord) -> None:
+        """Append an epoch to records.jsonl of a trial."""
+        append_line(self.trial(number) / "records.jsonl", record_to_json(record))
+
+    def read_records(self, number: int) -> tuple[TrialEpochRecord, ...]:
+        """Return the epochs of a trial."""
+        lines = read_lines(self.trial(number) / "records.jsonl")
+        return tuple(record_from_json(line) for line in lines)
+
+    def write_predictions(self, number: int, predictions: tuple[Prediction, ...]) -> None:
+        """Write what a finished trial says of each held-out unit."""
+        write_json(
+            self.trial(number) / "predictions.json",
+            [asdict(prediction) for prediction in predictions],
+        )
+
+    def mark_tracked(self, number: int) -> None:
+        """Note that the tracker has taken the line of a trial."""
+        self.trial(number).mkdir(parents=True, exist_ok=True)
+        (self.trial(number) / ".tracked").touch()
+
+    def is_tracked(self, number: int) -> bool:
+        """Return whether the tracker has taken the line of a trial."""
+        return (self.trial(number) / ".tracked").exists()
+
+    def write_best(self, line: Mapping[str, Any]) -> None:
+        """Copy the checkpoints of the best trial, and its line, to ``best/``."""
+        aside = self.path / ".best"
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.copytree(self.trial(line["number"]), aside)
+        (aside / ".tracked").unlink(missing_ok=True)
+        write_json(aside / "trial.json", dict(line))
+        shutil.rmtree(self.best, ignore_errors=True)
+        aside.rename(self.best)

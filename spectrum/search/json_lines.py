@@ -1,0 +1,93 @@
+"""Files of JSON that outlive a kill at any moment: appended lines, and whole values by rename."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spectrum.errors import SearchError
+
+__all__ = ["append_line", "cut_torn_tail", "read_json", "read_lines", "write_json"]
+
+
+def append_line(path: Path, value: Mapping[str, Any]) -> None:
+    """Append one JSON object as a line and wait until it is on disk."""
+    with path.open("ab") as file:
+        file.write(json.dumps(value, allow_nan=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the JSON objects of a file, one a line; an absent file has none.
+
+    Raises
+    ------
+    SearchError
+        Where a line is not JSON; ``cut_torn_tail`` has to be called first after a kill.
+    """
+    if not path.is_file():
+        return []
+    values = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            values.append(json.loads(line))
+        except ValueError as err:
+            raise SearchError(
+                f"{path} is damaged in line {number}: {err}. "
+                "Restore the file, or remove the study's folder and search again."
+            ) from err
+    return values
+
+
+def cut_torn_tail(path: Path) -> int:
+    """Cut the last line where a kill left it without its end; return the bytes cut."""
+    if not path.is_file():
+        return 0
+    content = path.read_bytes()
+    kept = content[: content.rfind(b"\n") + 1]
+    last = kept[:-1].rsplit(b"\n", 1)[-1]
+    if kept and not _is_json(last):
+        kept = kept[: len(kept) - len(last) - 1]
+    if len(kept) < len(content):
+        with path.open("r+b") as file:
+            file.truncate(len(kept))
+            os.fsync(file.fileno())
+    return len(content) - len(kept)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """Read a value that ``write_json`` wrote; raise SearchError where it is absent or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as err:
+        raise SearchError(
+            f"{path} cannot be read: {err.strerror}. Give the folder of a study."
+        ) from err
+    except ValueError as err:
+        raise SearchError(
+            f"{path} is damaged: {err}. Restore the file, or remove the study's folder and "
+            "search again."
+        ) from err
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,413 @@
+"""Ray Tune around a study driver: the one doorway to ray.tune.
+
+Tune gives trials to workers and carries their results; it decides nothing and remembers nothing
+that counts. Its searcher, scheduler and callback are thin: each call goes on to ``StudyDriver``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.stopper import NoopStopper, Stopper
+
+from spectrum.config import TrialConfig
+from spectrum.errors import SearchError, SpectrumError
+from spectrum.records import TrialEpochRecord
+from spectrum.search.driver import StudyDriver
+from spectrum.search.folder import StudyFolder
+from spectrum.search.trials import Failure, Objective, ObjectiveMaker, TrialEnd
+
+__all__ = ["num_concurrent", "run_trials"]
+
+ENVIRONMENT: Final = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+"""Tune's own logs, state files and signal handler are off: the study folder is the truth."""
+
+RETRIES_OF_LOST_WORKER: Final = 1
+"""Times a trial begins again after its worker process died; errors inside a trial are final."""
+
+MAX_ERROR_TEXT: Final = 500
+"""Characters of Tune's account of a lost worker that are kept."""
+
+
+class TrialActor(tune.Trainable):  # type: ignore[misc]
+    """Runs one trial after the other in one process; a step is an epoch."""
+
+    _objective: Objective | None = None
+    _epochs: Generator[TrialEpochRecord, None, TrialEnd] | None = None
+
+    def setup(self, config: dict[str, Any], make_objective: ObjectiveMaker | None = None) -> None:
+        """Take the first trial; its first step builds the objective, as errors are told there."""
+        self._make_objective = make_objective
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial and keep the process."""
+        self.cleanup()
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Run one epoch; an error is a result, so that the process lives on."""
+        try:
+            return self._advance()
+        except Exception as err:
+            return {"failure": Failure(kind=type(err).__name__, message=str(err)), "done": True}
+
+    def cleanup(self) -> None:
+        """Give back what the trial holds."""
+        if self._epochs is not None:
+            self._epochs.close()
+            self._epochs = None
+
+    def _begin(self, config: Mapping[str, Any]) -> None:
+        self._number = int(config["number"])
+        self._trial_config = str(config["trial_config"])
+
+    def _advance(self) -> dict[str, Any]:
+        if self._epochs is None:
+            if self._objective is None:
+                assert self._make_objective is not None
+                self._objective = self._make_objective()
+            config = TrialConfig.model_validate(json.loads(self._trial_config))
+            self._epochs = self._objective(self._number, config)
+        record = next(self._epochs, None)
+        if record is None:
+            return {"done": True}
+        result: dict[str, Any] = {"record": record, "epoch": record.epoch, "done": record.finished}
+        if record.finished:
+            result["end"] = _end_of(self._epochs)
+        return {**result, "score": record.score.value}
+
+
+def _end_of(epochs: Generator[TrialEpochRecord, None, TrialEnd]) -> TrialEnd:
+    try:
+        next(epochs)
+    except StopIteration as stop:
+        end: TrialEnd = stop.value
+        return end
+    raise SearchError("The trial went on after the record that says it finished.")
+
+
+class _Session:
+    """Keeps the first error of the driver, and a signal; either stops Tune at its next turn."""
+
+    def __init__(self, driver: StudyDriver, on_progress: Callable[[int, int], None]) -> None:
+        self.driver = driver
+        self.error: Exception | None = None
+        self.signal: int | None = None
+        self._on_progress = on_progress
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self.error or self.signal or self.driver.fatal)
+
+    def call(self, action: Callable[[], Any], default: Any = None) -> Any:
+        """Do something with the driver; an error is kept and ends the session."""
+        if self.error is not None:
+            return default
+        try:
+            return action()
+        except Exception as err:
+            self.error = err
+            return default
+
+    def finish(self, number: int) -> None:
+        self.driver.finish(number)
+        self.tell_progress()
+
+    def tell_progress(self) -> None:
+        self._on_progress(len(self.driver.lines), self.driver.num_trials)
+
+
+class _JournalSearcher(Searcher):  # type: ignore[misc]
+    """Hands out the driver's proposals, and ends trials."""
+
+    def __init__(self, session: _Session) -> None:
+        super().__init__()
+        self._session = session
+        self._number_of: dict[str, int] = {}
+
+    def suggest(self, trial_id: str) -> Any:
+        if self._session.is_over:
+            return Searcher.FINISHED
+        found = self._session.call(self._session.driver.next_trial)
+        if found is None:
+            return Searcher.FINISHED
+        number, config = found
+        self._number_of[trial_id] = number
+        return {"number": number, "trial_config": json.dumps(config)}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        number = self._number_of[trial_id]
+        self._session.call(lambda: self._session.finish(number))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write nothing: the journal is the state."""
+
+
+class _JournalScheduler(FIFOScheduler):  # type: ignore[misc]
+    """Stops a trial where the driver says so."""
+
+    def __init__(self, session: _Session) -> None:
+        super().__init__()
+        self._session = session
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        number, epoch, score = trial.config["number"], result["epoch"], result["score"]
+        driver = self._session.driver
+        is_stopped = self._session.call(
+            lambda: driver.should_stop(number, epoch=epoch, score=score), default=False
+        )
+        decision: str = TrialScheduler.STOP if is_stopped else TrialScheduler.CONTINUE
+        return decision
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        failure = Failure(
+            kind="WorkerLost",
+            message="The worker process of the trial died, for want of memory or by a kill from "
+            f"outside. {_text_of_error(trial)}",
+        )
+        self._session.call(lambda: self._session.driver.fail(trial.config["number"], failure))
+
+
+def _text_of_error(trial: Any) -> str:
+    path = trial.error_file
+    text = Path(path).read_text(encoding="utf-8", errors="replace") if path else ""
+    return " ".join(text.split())[:MAX_ERROR_TEXT]
+
+
+class _FolderCallback(tune.Callback):  # type: ignore[misc]
+    """Carries starts, records and ends of trials to the driver."""
+
+    def __init__(self, session: _Session) -> None:
+        self._session = session
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._session.call(lambda: self._session.driver.start(trial.config["number"]))
+
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[Any],
+        trial: Any,
+        result: dict[str, Any],
+        **info: Any,
+    ) -> None:
+        # Taken out of the result, so that Tune keeps no predictions.
+        taken = {name: result.pop(name, None) for name in ("record", "end", "failure")}
+        self._session.call(lambda: self._take(trial.config["number"], **taken))
+
+    def _take(
+        self,
+        number: int,
+        record: TrialEpochRecord | None,
+        end: TrialEnd | None,
+        failure: Failure | None,
+    ) -> None:
+        driver = self._session.driver
+        if record is not None:
+            driver.log_epoch(number, record)
+        if end is not None:
+            driver.conclude(number, end)
+        if failure is not None:
+            driver.fail(number, failure)
+
+
+class _SessionStopper(Stopper):  # type: ignore[misc]
+    """Ends Tune's loop when the session is over."""
+
+    def __init__(self, session: _Session) -> None:
+        self._session = session
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._session.is_over
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave the session out of the state that Tune writes."""
+        return (NoopStopper, ())
+
+
+def num_concurrent(cpus: float, gpus: float, gpus_per_trial: float | None) -> tuple[int, float]:
+    """Return how many one-CPU trials a cluster runs at a time, and the GPUs that each gets.
+
+    Parameters
+    ----------
+    cpus, gpus : of the cluster
+    gpus_per_trial : None is one where the cluster has any, else 0
+
+    Examples
+    --------
+    >>> num_concurrent(16, 2, None)
+    (2, 1.0)
+    >>> num_concurrent(2, 0, None)
+    (2, 0.0)
+    """
+    share = gpus_per_trial if gpus_per_trial is not None else float(gpus > 0)
+    if share > gpus:
+        raise SearchError(
+            f"A trial asks for {share:g} GPUs and the cluster has {gpus:g}. "
+            "Lower study.gpus_per_trial, or join a cluster with GPUs."
+        )
+    places = cpus if share == 0 else min(cpus, gpus / share)
+    if places < 1:
+        raise SearchError(
+            f"A trial needs 1 CPU and {share:g} GPUs; the cluster has {cpus:g} and {gpus:g}. "
+            "Start Ray with more."
+        )
+    return int(places), share
+
+
+def run_trials(
+    driver: StudyDriver,
+    make_objective: ObjectiveMaker,
+    *,
+    folder: StudyFolder,
+    max_concurrent: int | None = None,
+    gpus_per_trial: float | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Run the trials that a driver has left, on the Ray that this process is connected to.
+
+    Raises
+    ------
+    LeakageError
+        Where a trial found one; the study stops.
+    SearchError
+        Where the failure budget is spent, or a signal came; the folder can be resumed. After a
+        signal ``exit_code`` is 128 plus its number.
+    """
+    resources = ray.cluster_resources()
+    places, gpus = num_concurrent(
+        resources.get("CPU", 0.0), resources.get("GPU", 0.0), gpus_per_trial
+    )
+    session = _Session(driver, on_progress or (lambda done, total: None))
+    session.tell_progress()
+    if driver.num_left:
+        with _environment(ENVIRONMENT), _signals(session), _quiet("ray.tune"):
+            _tune(session, make_objective, folder, gpus, min(places, max_concurrent or places))
+    _raise_what_ended(session, folder)
+
+
+def _tune(
+    session: _Session,
+    make_objective: ObjectiveMaker,
+    folder: StudyFolder,
+    gpus: float,
+    max_concurrent: int,
+) -> None:
+    shutil.rmtree(folder.ray, ignore_errors=True)
+    actor = tune.with_parameters(TrialActor, make_objective=make_objective)
+    tune.run(
+        tune.with_resources(actor, {"cpu": 1, "gpu": gpus}),
+        name=folder.ray.name,
+        storage_path=str(folder.path),
+        num_samples=session.driver.num_left,
+        search_alg=_JournalSearcher(session),
+        scheduler=_JournalScheduler(session),
+        callbacks=[_FolderCallback(session)],
+        stop=_SessionStopper(session),
+        max_concurrent_trials=max_concurrent,
+        max_failures=RETRIES_OF_LOST_WORKER,
+        reuse_actors=True,
+        raise_on_failed_trial=False,
+        trial_name_creator=_name_of,
+        trial_dirname_creator=_name_of,
+        verbose=0,
+    )
+
+
+def _name_of(trial: Any) -> str:
+    return f"trial_{trial.config['number']}"
+
+
+def _raise_what_ended(session: _Session, folder: StudyFolder) -> None:
+    if session.error is not None:
+        if isinstance(session.error, SpectrumError):
+            raise session.error
+        raise SearchError(
+            f"The search stopped at {type(session.error).__name__}: {session.error}. "
+            f"What is done is in {folder.path}; mend the cause and continue with --resume."
+        ) from session.error
+    if session.driver.fatal is not None:
+        raise session.driver.fatal
+    if session.signal is not None:
+        error = SearchError(
+            f"The search was stopped by {signal.Signals(session.signal).name} with "
+            f"{len(session.driver.lines)} of {session.driver.num_trials} trials done. "
+            f"Continue {folder.path} with --resume."
+        )
+        error.exit_code = 128 + session.signal
+        raise error
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Keep a library's notes about files that do not matter here from the user."""
+    library = logging.getLogger(name)
+    before = library.level
+    library.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        library.setLevel(before)
+
+
+@contextmanager
+def _signals(session: _Session) -> Iterator[None]:
+    """Note SIGINT and SIGTERM in the session; a second one has its usual effect."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        session.signal = number
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
