@@ -1,0 +1,133 @@
+"""What goes into a shard set: which runs, from which bytes, under which name.
+
+Not here: how it is made (``pipeline``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from spectrum.config import PreprocessingConfig, fingerprint
+from spectrum.data.digests import DigestCache
+from spectrum.data.events import read_events
+from spectrum.data.manifest import Refusal
+from spectrum.data.pieces import RunJob, refusal_of, run_job
+from spectrum.data.recipe import recipe_fingerprint
+from spectrum.data.runs import Event, Run, RunTable
+from spectrum.entities import RunKey
+from spectrum.errors import SidecarError
+from spectrum.targets import Target
+
+__all__ = ["Inputs", "RefusedRun", "cached_digests", "measured_digests", "select_inputs"]
+
+UNREADABLE = "unreadable"
+"""Stands for the digest of a file that is not there or cannot be read."""
+
+Digests = Mapping[str, tuple[str, ...]]
+"""Digests of a job's inputs, by the text of its run's key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedRun:
+    """A run that a set leaves out, and why."""
+
+    key: RunKey
+    refusal: Refusal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """The runs that a set is made of, in the order of their keys, and those refused at sight."""
+
+    recipe: PreprocessingConfig
+    jobs: tuple[RunJob, ...]
+    refused: tuple[RefusedRun, ...]
+
+    def fingerprint(self, digests: Digests) -> str:
+        """Return what names these inputs: keys, bytes, TR, events and refusals."""
+        runs = [
+            [
+                job.name,
+                job.fingerprint_for(digests[job.name]),
+                [asdict(event) for event in job.events],
+            ]
+            for job in self.jobs
+        ]
+        refused = [[str(run.key), run.refusal.code] for run in self.refused]
+        return fingerprint(
+            {"recipe": recipe_fingerprint(self.recipe), "runs": runs, "refused": refused}
+        )
+
+
+def select_inputs(
+    table: RunTable, recipe: PreprocessingConfig, target: Target | None, folder: Path
+) -> Inputs:
+    """Choose the runs that a target labels; refuse those without image, TR or readable events.
+
+    Parameters
+    ----------
+    table : all runs
+    recipe : what is done to them
+    target : None takes every run
+    folder : where workers write their pieces
+    """
+    jobs: list[RunJob] = []
+    refused: list[RefusedRun] = []
+    for run in sorted(table.runs, key=lambda run: run.key):
+        if target is not None and target.event is None and target.class_of(run.key) is None:
+            continue
+        try:
+            events = read_events(run.events_path) if run.events_path else ()
+        except SidecarError as err:
+            refusal = refusal_of(err, str(run.events_path))
+            refused.append(RefusedRun(key=run.key, refusal=refusal))
+            continue
+        if target is not None and not _has_class(target, run.key, events):
+            continue
+        if run.is_usable:
+            jobs.append(run_job(run, events, recipe, folder))
+        else:
+            refused.append(RefusedRun(key=run.key, refusal=_why_unusable(run)))
+    return Inputs(recipe=recipe, jobs=tuple(jobs), refused=tuple(refused))
+
+
+def _has_class(target: Target, key: RunKey, events: tuple[Event, ...]) -> bool:
+    if target.event is None:
+        return True
+    return any(target.class_of_event(key, event.trial_type) is not None for event in events)
+
+
+def _why_unusable(run: Run) -> Refusal:
+    for problem in run.problems:
+        if problem.path == str(run.path) or problem.code == "no-tr":
+            return Refusal(code=problem.code, path=problem.path, message=problem.message)
+    what = "no readable image" if run.shape is None else "no TR in header or sidecar"
+    return Refusal(
+        code="missing-image" if run.shape is None else "no-tr",
+        path=str(run.path),
+        message=f"{run.key} has {what}. Both are needed; complete the data set.",
+    )
+
+
+def cached_digests(jobs: tuple[RunJob, ...], cache: DigestCache) -> dict[str, tuple[str, ...]]:
+    """Return the digests of those jobs whose every input is known without reading it."""
+    found = {}
+    for job in jobs:
+        digests = tuple(cache.find(path) for path in job.input_paths)
+        if all(digests):
+            found[job.name] = tuple(digest or "" for digest in digests)
+    return found
+
+
+def measured_digests(jobs: tuple[RunJob, ...], cache: DigestCache) -> dict[str, tuple[str, ...]]:
+    """Return the digests of all jobs, reading files that are not known."""
+    return {job.name: tuple(_measure(path, cache) for path in job.input_paths) for job in jobs}
+
+
+def _measure(path: Path, cache: DigestCache) -> str:
+    try:
+        return cache.measure(path)
+    except OSError:
+        return UNREADABLE

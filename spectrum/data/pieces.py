@@ -1,0 +1,242 @@
+"""One run, from its files to a piece: what a worker does, without Ray.
+
+A piece is a Parquet file of one run, kept until the set that it belongs to is published. Not here:
+which runs are made and by whom (``pipeline``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from spectrum.config import PreprocessingConfig, fingerprint
+from spectrum.config.frozen import FrozenConfig
+from spectrum.data.digests import file_state
+from spectrum.data.images import BoldImage, digest_file, read_bold, read_mask
+from spectrum.data.manifest import Refusal, ShardRun
+from spectrum.data.quality import VOLUME_QUALITY_NAMES, measure_quality, read_displacement
+from spectrum.data.recipe import Surroundings, convert_run, run_fingerprint
+from spectrum.data.runs import Event, Run
+from spectrum.data.shards import content_digest, write_piece
+from spectrum.entities import RunKey
+from spectrum.errors import DataError, ImageError
+
+__all__ = [
+    "RunJob",
+    "RunOutcome",
+    "finish_run",
+    "piece_path",
+    "refusal_of",
+    "run_job",
+    "shifted_events",
+]
+
+MASK_AFFINE_TOLERANCE_MM: Final = 1e-2
+
+
+class RunJob(FrozenConfig):
+    """All that a worker needs to know to make one run; plain JSON."""
+
+    key: dict[str, str]
+    """Fields of the run's key."""
+
+    path: str
+    """The image."""
+
+    tr_s: float
+    """Seconds between two volumes, from the run table."""
+
+    mask_path: str | None
+    """Brain mask of a derivative, or None."""
+
+    confounds_path: str | None
+    """Confounds table of a derivative, or None."""
+
+    is_aligned: bool
+    """Whether the image is in MNI152 space."""
+
+    events: tuple[Event, ...]
+    """As the file lists them, from the start of the first volume."""
+
+    recipe: PreprocessingConfig
+    """What is done to the run."""
+
+    folder: str
+    """Where the piece goes."""
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return str(RunKey(**self.key))
+
+    @property
+    def input_paths(self) -> tuple[Path, ...]:
+        """Files whose bytes decide the result."""
+        return tuple(
+            Path(path) for path in (self.path, self.mask_path, self.confounds_path) if path
+        )
+
+    def fingerprint_for(self, sha256_of_input: tuple[str, ...]) -> str:
+        """Return the run's fingerprint from the digests of ``input_paths``, in their order."""
+        image, *others = sha256_of_input
+        names = [name for name in ("mask_path", "confounds_path") if getattr(self, name)]
+        further = dict(zip(names, others, strict=True))
+        if self.is_aligned:
+            further["space"] = "MNI152"
+        return run_fingerprint(image, self.tr_s, self.recipe, further)
+
+
+class RunOutcome(FrozenConfig):
+    """What became of one run: a description of its piece, or why there is none."""
+
+    run: ShardRun | None = None
+    """The run, in no set yet."""
+
+    refusal: Refusal | None = None
+    """Why it was refused."""
+
+    digests: dict[str, tuple[int, int, str]] = Field(default_factory=dict)
+    """Size, time of change and SHA-256 of each input that could be read, by absolute path."""
+
+
+def run_job(
+    run: Run, events: tuple[Event, ...], recipe: PreprocessingConfig, folder: Path
+) -> RunJob:
+    """Return the job that makes a usable run of the table."""
+    assert run.tr_s is not None
+    return RunJob(
+        key={name: value for name, value in asdict(run.key).items()},
+        path=str(run.path.absolute()),
+        tr_s=run.tr_s,
+        mask_path=_text(run.brain_mask_path),
+        confounds_path=_text(run.confounds_path),
+        is_aligned=run.is_derivative and "space-MNI152" in run.key.acquisition,
+        events=events,
+        recipe=recipe,
+        folder=str(folder),
+    )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path.absolute())
+
+
+def piece_path(folder: Path, key: RunKey, run_fingerprint: str) -> Path:
+    """Return where the piece of a run lies; equal images of two runs have two pieces."""
+    return folder / f"{run_fingerprint[:32]}-{fingerprint(str(key))[:8]}.parquet"
+
+
+def finish_run(job: RunJob) -> RunOutcome:
+    """Make one run and write its piece; a run that cannot be made is refused, not raised."""
+    try:
+        with _named_after(job):
+            return _make(job)
+    except DataError as err:
+        return RunOutcome(refusal=refusal_of(err, job.path), digests=_digests(job))
+
+
+def refusal_of(err: DataError, path: str) -> Refusal:
+    """Return an error as a line of the manifest."""
+    return Refusal(code=err.code, path=err.path or path, message=err.message)
+
+
+@contextmanager
+def _named_after(job: RunJob) -> Iterator[None]:
+    """Put the run's name before messages of steps that do not know it."""
+    try:
+        yield
+    except ImageError as err:
+        if err.path:
+            raise
+        message = f"{RunKey(**job.key)}: {err.message[0].lower()}{err.message[1:]}"
+        raise ImageError(message, code=err.code, path=job.path) from err
+
+
+def _make(job: RunJob) -> RunOutcome:
+    states = [file_state(path) for path in job.input_paths]
+    image = read_bold(Path(job.path))
+    sha256s = (image.sha256, *(digest_file(path) for path in job.input_paths[1:]))
+    num_volumes = image.data_XYZV.shape[3]
+    fd = read_displacement(Path(job.confounds_path), num_volumes) if job.confounds_path else None
+    quality = measure_quality(image.data_XYZV, image.voxel_mm, fd)
+    surroundings = Surroundings(brain_XYZ=_brain(image, job.mask_path), is_aligned=job.is_aligned)
+    result = convert_run(image, tr_s=job.tr_s, config=job.recipe, surroundings=surroundings)
+    first = job.recipe.drop_initial_volumes
+    volume_quality = {name: quality.volume[name][first:] for name in VOLUME_QUALITY_NAMES}
+    run = _describe(job, image, result.slices_VSHW, sha256s).model_copy(
+        update={"scale": result.scale, "quality": quality.run}
+    )
+    content = content_digest(run, result.slices_VSHW, volume_quality)
+    run = run.model_copy(update={"content_sha256": content})
+    path = piece_path(Path(job.folder), run.key, run.fingerprint)
+    write_piece(path, run, result.slices_VSHW, volume_quality)
+    digests = {
+        str(path): (*state, sha256)
+        for path, state, sha256 in zip(job.input_paths, states, sha256s, strict=True)
+        if state is not None
+    }
+    return RunOutcome(run=run, digests=digests)
+
+
+def _describe(
+    job: RunJob, image: BoldImage, slices_VSHW: NDArray[np.float16], sha256s: tuple[str, ...]
+) -> ShardRun:
+    num_volumes, *shape = slices_VSHW.shape
+    return ShardRun(
+        **job.key,
+        num_volumes=num_volumes,
+        tr_s=job.tr_s,
+        voxel_mm=image.voxel_mm,
+        source_shape=image.data_XYZV.shape,
+        shape_SHW=tuple(shape),
+        image_sha256=image.sha256,
+        fingerprint=job.fingerprint_for(sha256s),
+        content_sha256="",
+        quality={},
+        events=shifted_events(job),
+    )
+
+
+def shifted_events(job: RunJob) -> tuple[Event, ...]:
+    """Return the events with onsets from the first volume that the recipe keeps."""
+    shift_s = job.recipe.drop_initial_volumes * job.tr_s
+    return tuple(
+        Event(
+            onset_s=event.onset_s - shift_s,
+            duration_s=event.duration_s,
+            trial_type=event.trial_type,
+        )
+        for event in job.events
+    )
+
+
+def _brain(image: BoldImage, mask_path: str | None) -> NDArray[np.bool_] | None:
+    if mask_path is None:
+        return None
+    brain_XYZ, affine, _ = read_mask(Path(mask_path))
+    is_same_shape = brain_XYZ.shape == image.data_XYZV.shape[:3]
+    if not is_same_shape or not np.allclose(affine, image.affine, atol=MASK_AFFINE_TOLERANCE_MM):
+        raise ImageError(
+            f"{mask_path} is not on the grid of its run. "
+            "Mask and image must have one shape and one affine; make the derivatives again.",
+            code="bad-mask",
+            path=mask_path,
+        )
+    return brain_XYZ
+
+
+def _digests(job: RunJob) -> dict[str, tuple[int, int, str]]:
+    found = {}
+    for path in job.input_paths:
+        state = file_state(path)
+        if state is not None and os.access(path, os.R_OK) and path.is_file():
+            found[str(path)] = (*state, digest_file(path))
+    return found

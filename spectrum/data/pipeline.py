@@ -1,0 +1,311 @@
+"""Make a shard set from a run table, with Ray Data: one task a run, one task a subject.
+
+The set appears under its name in one rename, with all its files; whoever wants the same set at the
+same time waits for it. Runs that an earlier set of the recipe holds are taken over from there. Not
+here: what a worker does with a run (``pieces``) and what a file looks like (``shards``).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from spectrum.config import PreprocessingConfig
+from spectrum.config.frozen import FrozenConfig
+from spectrum.data.inputs import RefusedRun, cached_digests, measured_digests, select_inputs
+from spectrum.data.manifest import ShardRun, write_manifest
+from spectrum.data.pieces import RunJob, RunOutcome, finish_run, piece_path
+from spectrum.data.recipe import recipe_fingerprint
+from spectrum.data.runs import Problem, RunTable
+from spectrum.data.set_plan import (
+    MadeRun,
+    SetPlan,
+    common_shape,
+    describe_set,
+    is_linked,
+    no_runs,
+    other_shape,
+    publish,
+    take_over,
+)
+from spectrum.data.shards import (
+    RunSource,
+    ShardSet,
+    check_environment,
+    shard_name,
+    write_shard,
+)
+from spectrum.data.single_flight import single_flight
+from spectrum.entities import RunKey
+from spectrum.errors import LaunchError, ShardError
+from spectrum.targets import Target
+
+__all__ = ["PrepareResult", "find_shards", "prepare"]
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareResult:
+    """Where the set is, what it holds, and whether it was there before."""
+
+    shards: Path
+    fingerprint: str
+    num_runs: int
+    num_volumes: int
+    refused: tuple[Problem, ...]
+    reused: bool
+    seconds: float
+
+
+class _ShardJob(FrozenConfig):
+    path: str
+    shape_SHW: tuple[int, int, int]
+    sources: tuple[tuple[str, int], ...]
+
+
+def prepare(
+    table: RunTable,
+    recipe: PreprocessingConfig,
+    *,
+    shards_root: Path,
+    cpus_per_run: float = 1.0,
+    on_run_done: Progress | None = None,
+    target: Target | None = None,
+) -> PrepareResult:
+    """Return the shard set of a recipe over the runs of a table, making what is not there yet.
+
+    Parameters
+    ----------
+    table : the runs
+    recipe : what is done to each
+    shards_root : folder of all shard sets; made where it is not there
+    cpus_per_run : CPUs that each task asks Ray for
+        0 inside an actor that holds CPUs itself: nothing is asked for, so nothing is waited for.
+    on_run_done : told runs done and runs in all, after each run
+    target : limits the runs to those that it labels; None takes all
+
+    Raises
+    ------
+    DataError
+        ``no-runs`` where no run is left; a single bad run is refused by name instead.
+    ShardError
+        A worker was lost, the disk is full, or Ray Data was told to unpickle.
+    LaunchError
+        Ray is not started.
+    """
+    begin = time.monotonic()
+    check_environment(os.environ)
+    plan = _plan(table, recipe, shards_root, target)
+    found = _find(plan)
+    reused = found is not None
+    if found is None:
+        shards_root.mkdir(parents=True, exist_ok=True)
+        with single_flight(shards_root / f".{plan.recipe_name}.lock"):
+            found = _find(plan)
+            reused = found is not None
+            found = found or _make_set(plan, cpus_per_run, on_run_done)
+    manifest = found.manifest
+    return PrepareResult(
+        shards=found.path,
+        fingerprint=manifest.fingerprint,
+        num_runs=len(manifest.runs),
+        num_volumes=manifest.num_volumes,
+        refused=tuple(Problem(**refusal.model_dump()) for refusal in manifest.refused),
+        reused=reused,
+        seconds=time.monotonic() - begin,
+    )
+
+
+def find_shards(
+    table: RunTable,
+    recipe: PreprocessingConfig,
+    shards_root: Path,
+    target: Target | None = None,
+) -> Path | None:
+    """Return the finished set for exactly these inputs and this recipe; None without one."""
+    found = _find(_plan(table, recipe, shards_root, target))
+    return None if found is None else found.path
+
+
+def _plan(
+    table: RunTable, recipe: PreprocessingConfig, root: Path, target: Target | None
+) -> SetPlan:
+    pieces = root.absolute() / f".pieces-{recipe_fingerprint(recipe)[:16]}"
+    return SetPlan(root=root.absolute(), inputs=select_inputs(table, recipe, target, pieces))
+
+
+def _find(plan: SetPlan) -> ShardSet | None:
+    """Look for the set; files are read only where a set exists and a digest is not known."""
+    if not plan.earlier_sets:
+        return None
+    cache = plan.read_cache()
+    digests = measured_digests(plan.inputs.jobs, cache)
+    with suppress(OSError):
+        cache.write_new()
+    try:
+        return ShardSet.open(plan.folder(plan.inputs.fingerprint(digests)))
+    except ShardError:
+        return None
+
+
+def _make_set(plan: SetPlan, cpus_per_run: float, on_run_done: Progress | None) -> ShardSet:
+    plan.pieces.mkdir(exist_ok=True)
+    made, refused, digests = _make_runs(plan, cpus_per_run, on_run_done)
+    shape_SHW = common_shape(made)
+    others = [m.run for m in made if m.run.shape_SHW != shape_SHW]
+    refused += [other_shape(run, shape_SHW) for run in others]
+    kept = [m for m in made if m.run.shape_SHW == shape_SHW]
+    if not kept:
+        raise no_runs(refused)
+    inputs = plan.inputs.fingerprint(digests)
+    aside = plan.root / f".aside-{plan.recipe_name}-{uuid.uuid4().hex}"
+    aside.mkdir()
+    try:
+        runs = _assemble(plan, kept, aside, cpus_per_run)
+        refusals = tuple(r.refusal for r in sorted(refused, key=lambda r: r.key))
+        write_manifest(describe_set(plan, runs, refusals, inputs), aside)
+        folder = publish(aside, plan.folder(inputs))
+    except OSError as err:
+        raise ShardError(
+            f"The shard set cannot be written under {plan.root}: {err}. "
+            "Look at the free space and the permissions; finished runs are kept."
+        ) from err
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(plan.pieces, ignore_errors=True)
+    return ShardSet.open(folder)
+
+
+def _make_runs(
+    plan: SetPlan, cpus_per_run: float, on_run_done: Progress | None
+) -> tuple[list[MadeRun], list[RefusedRun], dict[str, tuple[str, ...]]]:
+    """Take over what is there, make the rest; return runs, refusals and digests."""
+    cache = plan.read_cache()
+    jobs = plan.inputs.jobs
+    known = (measured_digests if plan.earlier_sets else cached_digests)(jobs, cache)
+    made = take_over(plan, known)
+    refused = list(plan.inputs.refused)
+    todo = {job.name: job for job in jobs if job.name not in made}
+    done = len(made)
+    for name, outcome in _outcomes(list(todo.values()), cpus_per_run):
+        job = todo[name]
+        cache.remember(outcome.digests)
+        if outcome.run is not None:
+            path = piece_path(Path(job.folder), outcome.run.key, outcome.run.fingerprint)
+            made[name] = MadeRun(run=outcome.run, source=RunSource(path=str(path), row_group=0))
+        elif outcome.refusal is not None:
+            refused.append(RefusedRun(key=RunKey(**job.key), refusal=outcome.refusal))
+        done += 1
+        if on_run_done is not None:
+            on_run_done(done, len(jobs))
+    cache.write_new()
+    digests = measured_digests(jobs, cache)
+    return [made[job.name] for job in jobs if job.name in made], refused, digests
+
+
+def _assemble(
+    plan: SetPlan, made: Sequence[MadeRun], aside: Path, cpus_per_run: float
+) -> tuple[ShardRun, ...]:
+    """Write one file per subject, or link one that an earlier set has; return runs with places."""
+    runs: list[ShardRun] = []
+    jobs: list[_ShardJob] = []
+    for _, members in groupby(made, key=lambda m: (m.run.dataset, m.run.subject)):
+        group = list(members)
+        name = shard_name([m.run for m in group])
+        runs += [
+            m.run.model_copy(update={"shard": name, "row_group": index})
+            for index, m in enumerate(group)
+        ]
+        if not is_linked(plan, name, aside):
+            sources = tuple((m.source.path, m.source.row_group) for m in group)
+            job = _ShardJob(
+                path=str(aside / name), shape_SHW=group[0].run.shape_SHW, sources=sources
+            )
+            jobs.append(job)
+    for _ in _run_tasks(_write_row, jobs, cpus_per_run):
+        pass
+    return tuple(runs)
+
+
+def _outcomes(jobs: Sequence[RunJob], cpus_per_run: float) -> Iterator[tuple[str, RunOutcome]]:
+    for row in _run_tasks(_finish_row, jobs, cpus_per_run):
+        yield row["name"], RunOutcome.model_validate_json(row["outcome"])
+
+
+def _finish_row(row: dict[str, Any]) -> dict[str, Any]:
+    job = RunJob.model_validate_json(row["item"])
+    return {"name": job.name, "outcome": finish_run(job).model_dump_json()}
+
+
+def _write_row(row: dict[str, Any]) -> dict[str, Any]:
+    job = _ShardJob.model_validate_json(row["item"])
+    sources = [RunSource(path=path, row_group=index) for path, index in job.sources]
+    write_shard(Path(job.path), job.shape_SHW, sources)
+    return {"path": job.path}
+
+
+def _run_tasks(
+    function: Callable[[dict[str, Any]], dict[str, Any]],
+    jobs: Sequence[FrozenConfig],
+    cpus_per_run: float,
+) -> Iterator[dict[str, Any]]:
+    """Send each job to a task of its own; yield small rows as they come."""
+    if not jobs:
+        return
+    import ray
+
+    if not ray.is_initialized():
+        raise LaunchError("Ray is not started. Start or join it before shards are made.")
+    import ray.data
+    from ray.exceptions import RayError
+
+    items = [job.model_dump_json() for job in jobs]
+    with _quiet():
+        rows = ray.data.from_items(items, override_num_blocks=len(items)).map(
+            function, num_cpus=cpus_per_run, compute=_pool(cpus_per_run)
+        )
+        try:
+            yield from rows.iter_rows()
+        except RayError as err:
+            raise ShardError(
+                f"A worker failed: {' '.join(str(err).split())[-300:]}. "
+                "Finished runs are kept; look at memory and disk, and start again."
+            ) from err
+
+
+def _pool(cpus_per_run: float) -> Any:
+    """Let Ray's CPUs bound the tasks; where none is asked for, half of the cluster's do."""
+    import ray
+    import ray.data
+
+    if cpus_per_run > 0:
+        return ray.data.TaskPoolStrategy()
+    return ray.data.TaskPoolStrategy(size=max(1, int(ray.cluster_resources().get("CPU", 1)) // 2))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Run Ray Data without its bars and notes; its settings are the caller's again afterwards."""
+    import ray.data
+
+    logger = logging.getLogger("ray.data")
+    level = logger.level
+    context = ray.data.DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logger.setLevel(logging.ERROR)
+    try:
+        with ray.data.DataContext.current(context):
+            yield
+    finally:
+        logger.setLevel(level)

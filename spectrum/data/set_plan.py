@@ -1,0 +1,180 @@
+"""A set in the making: its names on disk, what can be taken over, how it is published.
+
+Not here: the tasks that make runs and files (``pipeline``).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from spectrum.data.digests import DigestCache
+from spectrum.data.inputs import Inputs, RefusedRun
+from spectrum.data.manifest import Refusal, ShardManifest, ShardRun, content_hash, read_manifest
+from spectrum.data.pieces import RunJob, piece_path, shifted_events
+from spectrum.data.recipe import recipe_fingerprint
+from spectrum.data.shards import RunSource, ShardSet, read_piece
+from spectrum.entities import RunKey
+from spectrum.errors import DataError, ShardError
+
+__all__ = [
+    "MadeRun",
+    "SetPlan",
+    "common_shape",
+    "describe_set",
+    "is_linked",
+    "no_runs",
+    "other_shape",
+    "publish",
+    "take_over",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetPlan:
+    """Where a set of these inputs goes, and what is remembered beside it."""
+
+    root: Path
+    inputs: Inputs
+
+    @property
+    def recipe_name(self) -> str:
+        """Beginning of the names of all sets of the recipe."""
+        return recipe_fingerprint(self.inputs.recipe)[:16]
+
+    @property
+    def pieces(self) -> Path:
+        """Folder of finished runs that stand in no set yet."""
+        return self.root / f".pieces-{self.recipe_name}"
+
+    @property
+    def earlier_sets(self) -> list[Path]:
+        """Finished sets of the recipe, over whatever inputs."""
+        return sorted(
+            path.parent for path in self.root.glob(f"{self.recipe_name}-*/manifest.json")
+        )
+
+    def folder(self, inputs_fingerprint: str) -> Path:
+        """Return where the set of these inputs lies or will lie; sets are never changed."""
+        return self.root / f"{self.recipe_name}-{inputs_fingerprint[:16]}"
+
+    def read_cache(self) -> DigestCache:
+        """Read the digests known from earlier calls."""
+        return DigestCache.read(self.root / "digests.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeRun:
+    """A run that is made, and where its volumes are now."""
+
+    run: ShardRun
+    source: RunSource
+
+
+def take_over(plan: SetPlan, known: dict[str, tuple[str, ...]]) -> dict[str, MadeRun]:
+    """Find runs that an earlier set of the recipe, or an earlier attempt, has made already."""
+    earlier = _earlier_runs(plan)
+    found: dict[str, MadeRun] = {}
+    for job in plan.inputs.jobs:
+        name = job.name
+        if name not in known:
+            continue
+        fingerprint = job.fingerprint_for(known[name])
+        made = earlier.get((name, fingerprint)) or _from_piece(plan, job, fingerprint)
+        if made is not None:
+            run = made.run.model_copy(update={"events": shifted_events(job)})
+            found[name] = MadeRun(run=run, source=made.source)
+    return found
+
+
+def _earlier_runs(plan: SetPlan) -> dict[tuple[str, str], MadeRun]:
+    found = {}
+    for folder in plan.earlier_sets:
+        with suppress(ShardError):
+            for run in read_manifest(folder).runs:
+                source = RunSource(path=str(folder / run.shard), row_group=run.row_group)
+                if Path(source.path).is_file():
+                    found[str(run.key), run.fingerprint] = MadeRun(run=run, source=source)
+    return found
+
+
+def _from_piece(plan: SetPlan, job: RunJob, fingerprint: str) -> MadeRun | None:
+    path = piece_path(plan.pieces, RunKey(**job.key), fingerprint)
+    run = read_piece(path) if path.is_file() else None
+    if run is None or run.fingerprint != fingerprint or str(run.key) != job.name:
+        return None
+    return MadeRun(run=run, source=RunSource(path=str(path), row_group=0))
+
+
+def common_shape(made: Sequence[MadeRun]) -> tuple[int, int, int]:
+    """Return the shape of most runs; of the first among equals."""
+    counts = Counter(m.run.shape_SHW for m in made)
+    return counts.most_common(1)[0][0] if counts else (0, 0, 0)
+
+
+def other_shape(run: ShardRun, shape_SHW: tuple[int, int, int]) -> RefusedRun:
+    """Refuse a run whose slices have another shape than the set."""
+    message = (
+        f"{run.key} has slices {run.shape_SHW}, most runs have {shape_SHW}. One shard set has one "
+        "shape: choose preprocessing.grid: common or matrix, or prepare these runs apart."
+    )
+    refusal = Refusal(code="other-shape", path=str(run.key), message=message)
+    return RefusedRun(key=run.key, refusal=refusal)
+
+
+def no_runs(refused: Sequence[RefusedRun]) -> DataError:
+    """Return the error for a set without runs."""
+    if not refused:
+        return DataError(
+            "No run of the table is labelled by the target. "
+            "Choose another target (`spectrum targets`) or other data sets.",
+            code="no-runs",
+        )
+    first = min(refused, key=lambda r: r.key).refusal
+    return DataError(
+        f"All {len(refused)} runs were refused; the first ({first.code}): {first.message}",
+        code="no-runs",
+        path=first.path,
+    )
+
+
+def is_linked(plan: SetPlan, name: str, aside: Path) -> bool:
+    """Link a whole file of an earlier set; its name says that it holds the same runs."""
+    for folder in plan.earlier_sets:
+        with suppress(OSError):
+            os.link(folder / name, aside / name)
+            return True
+    return False
+
+
+def describe_set(
+    plan: SetPlan, runs: tuple[ShardRun, ...], refused: tuple[Refusal, ...], inputs: str
+) -> ShardManifest:
+    """Return the manifest of a finished set."""
+    shape_SHW = runs[0].shape_SHW
+    return ShardManifest(
+        recipe=plan.inputs.recipe,
+        fingerprint=recipe_fingerprint(plan.inputs.recipe),
+        inputs=inputs,
+        shape_SHW=shape_SHW,
+        runs=runs,
+        refused=refused,
+        num_volumes=sum(run.num_volumes for run in runs),
+        content_hash=content_hash(runs, shape_SHW),
+    )
+
+
+def publish(aside: Path, folder: Path) -> Path:
+    """Rename a whole set to its name; a damaged one under that name goes first."""
+    if folder.exists():
+        with suppress(ShardError):
+            return ShardSet.open(folder).path
+        folder.rename(aside.with_name(f"{aside.name}-damaged"))
+        shutil.rmtree(aside.with_name(f"{aside.name}-damaged"), ignore_errors=True)
+    aside.rename(folder)
+    return folder

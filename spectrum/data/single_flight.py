@@ -1,0 +1,132 @@
+"""Single flight: of all processes that want the same thing made, one makes it, the others wait.
+
+A lock file, made exclusively, names its owner; a thread touches it while the owner lives. A lock
+whose owner is gone is broken. Two owners at once, which no lock file on a shared disk can rule
+out, must do no harm: what is guarded here is written aside and renamed. Not here: what is made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+__all__ = ["single_flight"]
+
+POLL_S: Final = 0.2
+STALE_S: Final = 60.0
+"""A lock that is not touched for so long, by the waiter's own clock, has no owner any more."""
+
+
+@contextmanager
+def single_flight(
+    path: Path, *, stale_s: float = STALE_S, clock: Callable[[], float] = time.monotonic
+) -> Iterator[None]:
+    """Hold the lock at ``path``; wait until the one who holds it is done or gone.
+
+    Parameters
+    ----------
+    path : the lock file, in a folder that exists
+    stale_s : seconds without a sign of life, > 0
+        For owners on other machines; on this one it is asked whether the process lives.
+    clock : seconds that never go back
+    """
+    token = uuid.uuid4().hex
+    _wait_for(path, token, stale_s, clock)
+    done = threading.Event()
+    beat = threading.Thread(target=_beat, args=(path, done, stale_s / 6), daemon=True)
+    beat.start()
+    try:
+        yield
+    finally:
+        done.set()
+        beat.join()
+        if _read(path).get("token") == token:
+            path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """What a waiter saw of a lock, and when it saw it first."""
+
+    token: str
+    mtime_ns: int
+    since_s: float
+
+
+def _wait_for(path: Path, token: str, stale_s: float, clock: Callable[[], float]) -> None:
+    seen: _Sight | None = None
+    while not _is_created(path, token):
+        seen = _look(path, seen, clock())
+        if seen is not None and (_is_owner_gone(path) or clock() - seen.since_s > stale_s):
+            _break(path, seen.token)
+        else:
+            time.sleep(POLL_S)
+
+
+def _is_created(path: Path, token: str) -> bool:
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    except FileExistsError:
+        return False
+    owner = {"token": token, "host": socket.gethostname(), "pid": os.getpid()}
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(owner, file)
+    return True
+
+
+def _look(path: Path, seen: _Sight | None, now_s: float) -> _Sight | None:
+    try:
+        mtime_ns = path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+    token = str(_read(path).get("token", ""))
+    if seen is not None and (seen.token, seen.mtime_ns) == (token, mtime_ns):
+        return seen
+    return _Sight(token, mtime_ns, now_s)
+
+
+def _is_owner_gone(path: Path) -> bool:
+    owner = _read(path)
+    if owner.get("host") != socket.gethostname() or not isinstance(owner.get("pid"), int):
+        return False
+    try:
+        os.kill(owner["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _break(path: Path, token: str) -> None:
+    """Take the lock away; put it back where another has made a new one in the meantime."""
+    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    with suppress(FileNotFoundError):
+        path.rename(aside)
+        if str(_read(aside).get("token", "")) != token:
+            with suppress(FileExistsError):
+                os.link(aside, path)
+        aside.unlink()
+
+
+def _beat(path: Path, done: threading.Event, every_s: float) -> None:
+    while not done.wait(every_s):
+        with suppress(OSError):
+            os.utime(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        owner = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return owner if isinstance(owner, dict) else {}

@@ -1,0 +1,53 @@
+"""What tests share: Ray on two CPUs, a tiny BIDS tree, real data where it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.realdata import REALDATA
+from tests.tiny_bids import write_tiny_bids
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """Ray with two CPUs in this process; a test that needs another instance starts its own."""
+    import ray
+
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        logging_level="ERROR",
+        object_store_memory=400 * 1024**2,
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20)
+
+
+@pytest.fixture
+def tiny_bids(tmp_path: Path) -> Callable[..., Path]:
+    """Write a BIDS tree; ``runs`` maps (subject, task, run) to its number of volumes."""
+
+    def write(
+        name: str = "ds000002",
+        runs: Mapping[tuple[str, str, str], int] | None = None,
+        **options: object,
+    ) -> Path:
+        return write_tiny_bids(tmp_path / "bids" / name, runs, **options)  # type: ignore[arg-type]
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def realdata() -> Path:
+    if not (REALDATA / "bold").is_dir():
+        pytest.skip(f"there is no real data at {REALDATA}; set SPECTRUM_REALDATA")
+    return REALDATA
