@@ -35,7 +35,8 @@ MAX_EXTENSION_BYTES: Final = 64 * 1024**2
 DTYPES: Final = frozenset({"u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"})
 """Kinds of voxels that are numbers on one line; complex, RGB and 128-bit voxels are refused."""
 
-SECONDS_OF_UNIT: Final = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6, "unknown": 1.0}
+SECONDS_OF_UNIT: Final = {0: 1.0, 8: 1.0, 16: 1e-3, 24: 1e-6}
+"""Time codes of ``xyzt_units`` (nifti1.h): unknown, seconds, milliseconds, microseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +143,7 @@ def _check_dtype(raw: Any, path: str) -> np.dtype[Any]:
 
     try:
         dtype: np.dtype[Any] | None = np.dtype(raw.get_data_dtype())
-    except (HeaderDataError, TypeError):
+    except (HeaderDataError, KeyError, TypeError):
         dtype = None
     if dtype is None or dtype.str[1:] not in DTYPES or int(raw["bitpix"]) != 8 * dtype.itemsize:
         raise ImageError(
@@ -191,7 +192,8 @@ def _voxel_mm(affine: NDArray[np.float64]) -> tuple[float, float, float]:
 def _tr_s(raw: Any) -> float | None:
     if int(raw["dim"][0]) < 4:
         return None
-    tr_s = float(raw["pixdim"][4]) * SECONDS_OF_UNIT.get(raw.get_xyzt_units()[1], math.nan)
+    unit_s = SECONDS_OF_UNIT.get(int(raw["xyzt_units"]) & 0x38, math.nan)
+    tr_s = float(raw["pixdim"][4]) * unit_s
     return round(tr_s, 9) if math.isfinite(tr_s) and tr_s > 0 else None
 
 

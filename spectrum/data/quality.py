@@ -134,7 +134,8 @@ def otsu_threshold(values: NDArray[np.float64]) -> float:
     Returns
     -------
     threshold : in the units of the values
-        The largest value where all are equal, so that nothing lies above it.
+        The middle of the gap where several part the classes alike; the largest value where all
+        are equal, so that nothing lies above it.
     """
     counts, edges = np.histogram(values, bins=OTSU_BINS)
     centres = (edges[:-1] + edges[1:]) / 2
@@ -147,7 +148,8 @@ def otsu_threshold(values: NDArray[np.float64]) -> float:
         return float(values.max())
     gap = total_below / np.maximum(below, 1) - total_above / np.maximum(above, 1)
     between = np.where(usable, below * above * gap**2, -1.0)
-    return float(edges[1:-1][int(between.argmax())])
+    best = np.flatnonzero(between >= between.max() * (1 - 1e-12))
+    return float(edges[1:-1][best].mean())
 
 
 def read_displacement(path: Path, num_volumes: int) -> NDArray[np.float64] | None:

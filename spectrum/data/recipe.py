@@ -208,11 +208,12 @@ def convert_run(
 
 def _check_length(num_volumes: int, tr_s: float, config: PreprocessingConfig) -> None:
     taken = num_regressors(max(num_volumes, 1), tr_s, config)
-    if num_volumes < 1 or num_volumes - taken < 1:
+    least = max(2, taken + 1)
+    if num_volumes < least:
         raise ImageError(
             f"The run has {max(num_volumes, 0)} volumes after {config.drop_initial_volumes} are "
             f"dropped, and the temporal steps take {taken}. "
-            "At least one more is needed; leave the run out, or lower preprocessing.high_pass_hz.",
+            f"At least {least} are needed; leave the run out or lower preprocessing.high_pass_hz.",
             code="too-short",
         )
 
