@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -123,6 +125,7 @@ def prepare(
         set_paths,
     )
     from spectrum.data.bids import index_bids
+    from spectrum.data.pipeline import find_shards
     from spectrum.data.pipeline import prepare as make_shards
     from spectrum.launch import local_ray
     from spectrum.targets import read_target
@@ -131,12 +134,17 @@ def prepare(
     recipe = config_from_mapping(TrialConfig, mapping).preprocessing
     table = index_bids(roots)
     chosen = read_target(target) if target else None
-    with local_ray(num_cpus=cpus), progress_bar("Preparing", unit="runs") as on_run_done:
+    is_made = find_shards(table, recipe, shards, chosen) is not None
+    with (
+        nullcontext() if is_made else local_ray(num_cpus=cpus),
+        progress_bar("Preparing", unit="runs") as on_run_done,
+    ):
         result = make_shards(
             table, recipe, shards_root=shards, target=chosen, on_run_done=on_run_done
         )
+        on_run_done(result.num_runs, result.num_runs)
     if as_json:
-        print_json(result.to_json())
+        print_json(asdict(result))
     else:
         print_text(f"{result.num_runs} runs, {result.num_volumes} volumes: {result.shards}")
     if result.refused:

@@ -1,0 +1,164 @@
+"""The command line as a user meets it: exit codes, one sentence for a mistake, JSON on stdout."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from spectrum.cli import app
+
+SPACE = """
+name: tiny
+parameters:
+  {name}: {{choice: [4, 6]}}
+"""
+
+TARGET = """
+name: mine
+description: A table with a class that is not declared.
+classes: [early, late]
+rules:
+  - {dataset: ds000002, task: probabilisticclassification, run: 1, class: erly, source: test}
+"""
+
+
+def _spectrum(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from spectrum.cli import main; main()", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def _write(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "sentence"),
+    [
+        (("inspect", "nowhere"), 1, "nowhere is no folder"),
+        (("prepare", "nowhere"), 1, "nowhere is no folder"),
+        (("train", "nowhere.yaml", "."), 2, "nowhere.yaml is no file"),
+        (("search", "nowhere.yaml", "."), 2, "nowhere.yaml is no file"),
+        (("report", "nowhere"), 1, "nowhere"),
+        (("ui", "nowhere"), 1, "nowhere"),
+        (
+            ("config", "show", "--set", "model.embed_dims=3"),
+            2,
+            "nearest known one is model.embed_dim",
+        ),
+        (("config", "show", "--set", "model.embed_dim"), 2, "not of the form key=value"),
+        (("config", "show", "--set", "model.embed_dim=wide"), 2, "should be a valid integer"),
+        (("inspect", ".", "--target", "stages"), 2, "nearest is 'stage'"),
+    ],
+)
+def test_a_mistake_gets_one_sentence_and_no_traceback(
+    tmp_path: Path, arguments: tuple[str, ...], exit_code: int, sentence: str
+) -> None:
+    done = _spectrum(*arguments, cwd=tmp_path)
+    assert done.returncode == exit_code, done.stderr
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 2
+    assert done.stdout == ""
+
+
+def test_a_space_whose_name_is_no_config_path_names_the_nearest(tmp_path: Path) -> None:
+    space = _write(tmp_path / "space.yaml", SPACE.format(name="preprocessing.fwhm"))
+    for command in (("space", "check", space), ("search", space, str(tmp_path))):
+        done = _spectrum(*command, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "preprocessing.fwhm is no config path" in done.stderr
+        assert "preprocessing.fwhm_mm" in done.stderr
+
+
+def test_an_unknown_class_in_a_target_file_is_named(tmp_path: Path) -> None:
+    target = _write(tmp_path / "target.yaml", TARGET)
+    done = _spectrum("inspect", str(tmp_path), "--target", target, cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    assert "erly" in done.stderr
+    assert "early" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_key_of_a_configuration_file_is_named(tmp_path: Path) -> None:
+    config = _write(tmp_path / "config.yaml", "preprocessing: {fwhm_m: 3}\n")
+    done = _spectrum("train", config, str(tmp_path), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "preprocessing.fwhm_m is no config path" in done.stderr
+
+
+def test_the_shown_configuration_is_the_default_one(tmp_path: Path) -> None:
+    from spectrum.config import TrialConfig, read_config
+
+    shown = _spectrum("config", "show", cwd=tmp_path)
+    path = tmp_path / "config.yaml"
+    path.write_text(shown.stdout, encoding="utf-8")
+    assert read_config(TrialConfig, path) == TrialConfig()
+
+
+def test_real_trees_are_inspected_with_each_missing_image_named(
+    realdata: Path, tmp_path: Path
+) -> None:
+    names = ("ds000002", "ds000011", "ds000017", "ds000052")
+    roots = [str(realdata / name) for name in names]
+    done = _spectrum("inspect", *roots, "--target", "stage", "--json", cwd=tmp_path)
+    told = json.loads(done.stdout)
+    assert tuple(told["datasets"].items()) == tuple(zip(names, (102, 84, 74, 52), strict=True))
+    assert told["classes"] == {
+        "acquisition": 109,
+        "consolidation": 92,
+        "transfer": 71,
+        "reversal": 26,
+    }
+    assert told["unlabelled"] == 14
+    missing = {p["path"] for p in told["problems"] if p["code"] == "missing-image"}
+    assert len(missing) == 312
+
+
+def _flags(command: typer.core.TyperGroup | object, name: str) -> dict[str, list[str]]:
+    if isinstance(command, typer.core.TyperGroup):
+        merged: dict[str, list[str]] = {}
+        for child, inner in sorted(command.commands.items()):
+            merged |= _flags(inner, f"{name} {child}".strip())
+        return merged
+    options = [o for p in command.params for o in p.opts if o.startswith("--")]  # type: ignore[attr-defined]
+    return {name: sorted(options)}
+
+
+def test_the_flags_of_the_command_line_are_these() -> None:
+    assert _flags(typer.main.get_command(app), "") == {
+        "config show": ["--json", "--set"],
+        "demo": ["--cpus", "--json", "--out", "--seed", "--subjects", "--trials", "--truth"],
+        "inspect": ["--json", "--target"],
+        "prepare": ["--config", "--cpus", "--json", "--set", "--shards", "--target"],
+        "report": ["--json", "--open"],
+        "search": [
+            "--cpus",
+            "--dry-run",
+            "--json",
+            "--name",
+            "--resume",
+            "--set",
+            "--shards",
+            "--studies",
+            "--trials",
+        ],
+        "simulate": ["--json", "--seed", "--subjects", "--truth"],
+        "space check": ["--json"],
+        "space sample": ["--json", "--number", "--seed"],
+        "space show": ["--json"],
+        "targets": ["--json"],
+        "train": ["--cpus", "--json", "--out", "--set", "--shards", "--workers"],
+        "ui": ["--port"],
+    }
