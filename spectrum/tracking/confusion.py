@@ -5,48 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["confusion_of", "track_confusion"]
+__all__ = ["track_confusion"]
 
 
-def track_confusion(run: Any, metrics: Mapping[str, Any], *, step: int) -> None:
-    """Track the confusion matrix of a trial's metrics where they have one."""
-    found = confusion_of(metrics)
-    if found is None:
+def track_confusion(run: Any, line: Mapping[str, Any]) -> None:
+    """Track the confusion matrix of a trial's line where its metrics have one."""
+    metrics = line.get("metrics") or {}
+    counts = metrics.get("confusion")
+    if not counts:
         return
     from aim import Figure
     from plotly.graph_objects import Figure as PlotlyFigure
 
-    classes, counts = found
-    figure = PlotlyFigure(_description(classes, counts))
+    figure = PlotlyFigure(_description(metrics.get("classes") or range(len(counts)), counts))
     context = {"fold": "all", "role": "validation"}
-    run.track(Figure(figure), "confusion", step=step, context=context)
+    run.track(Figure(figure), "confusion", step=line.get("num_epochs") or 0, context=context)
 
 
-def confusion_of(
-    metrics: Mapping[str, Any],
-) -> tuple[list[str], list[list[float]]] | None:
-    """Return classes and counts (rows: true class, columns: predicted), or None without a matrix.
-
-    Both shapes of the matrix are read: rows alone, and a mapping with ``classes`` and ``counts``.
-    """
-    matrix = metrics.get("confusion")
-    classes: Sequence[Any] = metrics.get("classes") or ()
-    if isinstance(matrix, Mapping):
-        classes, matrix = matrix.get("classes") or classes, matrix.get("counts")
-    if not isinstance(matrix, Sequence) or not matrix:
-        return None
-    counts = [[float(count) for count in row] for row in matrix]
-    names = [str(name) for name in classes] or [f"class {index}" for index in range(len(counts))]
-    return names, counts
-
-
-def _description(classes: Sequence[str], counts: Sequence[Sequence[float]]) -> dict[str, Any]:
+def _description(classes: Sequence[Any], counts: Sequence[Sequence[float]]) -> dict[str, Any]:
+    names = [str(name) for name in classes]
     return {
         "data": [
             {
                 "type": "heatmap",
-                "x": list(classes),
-                "y": list(classes),
+                "x": names,
+                "y": names,
                 "z": [list(row) for row in counts],
                 "texttemplate": "%{z:.0f}",
                 "colorscale": "Blues",

@@ -18,11 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from spectrum.config import fingerprint
 from spectrum.records import TrialEpochRecord
 from spectrum.search.tracker import TrialLine
+from spectrum.search.view import StudyView, view_study
 from spectrum.tracking.confusion import track_confusion
-from spectrum.tracking.replay import StudyTrials, read_trials
 from spectrum.tracking.run_map import RunMap
 from spectrum.tracking.store import AimStore
 from spectrum.tracking.values import (
@@ -98,7 +97,7 @@ class AimTracker:
 
         Parameters
         ----------
-        study_folder : folder with ``trials.jsonl`` and ``trials/<number>/records.jsonl``
+        study_folder : folder with ``study.jsonl`` and ``trials/<number>/records.jsonl``
 
         Returns
         -------
@@ -106,7 +105,7 @@ class AimTracker:
             0 where Aim showed all of them already, or could not be reached.
         """
         written: list[int] = []
-        self._guard("sync", lambda: self._sync(read_trials(study_folder), written))
+        self._guard("sync", lambda: self._sync(view_study(study_folder), written))
         return len(written)
 
     # The methods above never raise; those below may.
@@ -186,7 +185,7 @@ class AimTracker:
         run = store.run_of(number)
         for name, section in outcome_params(line).items():
             run[name] = section
-        track_confusion(run, line.get("metrics") or {}, step=line.get("num_epochs") or 0)
+        track_confusion(run, line)
         marks = {"nonfinite"} & set(run.tags)
         store.set_tags(number, {*tags_of_line(line), *map(safe_name, tags), *marks})
         if "best" in tags:
@@ -204,31 +203,31 @@ class AimTracker:
             store.close_run(number)
         store.index(numbers)
 
-    def _sync(self, trials: StudyTrials, written: list[int]) -> None:
+    def _sync(self, study: StudyView, written: list[int]) -> None:
         store = self._opened()
-        for line in trials.lines:
+        for line in study.lines:
             number = line["number"]
             if not (store.exists(number) and store.runs.shows(number, plain(line))):
-                self._replay(number, line, trials)
+                self._replay(number, line, study)
                 written.append(number)
-        for number in sorted(set(trials.unfinished) - set(store.open_trials)):
-            self._log_all(number, trials)
+        for number in sorted(set(study.unfinished) - set(store.open_trials)):
+            self._log_all(number, study)
             written.append(number)
         for number in sorted(
-            set(store.runs.hash_of_trial) - trials.numbers - set(store.open_trials)
+            set(store.runs.hash_of_trial) - study.numbers - set(store.open_trials)
         ):
             store.delete(number)
             written.append(number)
 
-    def _replay(self, number: int, line: TrialLine, trials: StudyTrials) -> None:
+    def _replay(self, number: int, line: TrialLine, study: StudyView) -> None:
         self._start(number, line.get("config") or {}, line.get("params") or {})
-        for record in trials.records_of(number):
+        for record in study.records_of(number):
             self._log(number, record)
         self._epochs_seen[number] = line.get("num_epochs") or 0
-        self._finish(number, line, trials.tags_of(number))
+        self._finish(number, line, study.tags_of(number))
 
-    def _log_all(self, number: int, trials: StudyTrials) -> None:
-        for record in trials.records_of(number):
+    def _log_all(self, number: int, study: StudyView) -> None:
+        for record in study.records_of(number):
             self._log(number, record)
         self._opened().close_run(number)
 
@@ -237,6 +236,6 @@ def _identity(manifest: Path) -> str:
     """Tell this study from an earlier one of the same name, where there is a manifest to read."""
     try:
         stored = json.loads(manifest.read_text(encoding="utf-8"))
-        return fingerprint([stored.get("created"), stored.get("digest")])[:16]
-    except (OSError, ValueError, AttributeError):
+        return str(stored["created"])
+    except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -46,9 +46,10 @@ def example_queries() -> tuple[tuple[str, str], ...]:
 class AimUi:
     """A running Aim UI; a context manager that ends it, with all of its processes."""
 
-    def __init__(self, process: subprocess.Popen[bytes], *, url: str) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], *, port: int) -> None:
         self._process = process
-        self.url = url
+        self._port = port
+        self.url = f"http://{HOST}:{port}"
 
     def wait(self) -> None:
         """Wait until the UI ends by itself or is interrupted from the keyboard."""
@@ -62,6 +63,9 @@ class AimUi:
             self._process.wait(STOP_S)
         _signal_group(self._process.pid, signal.SIGKILL)
         self._process.wait(STOP_S)
+        end = time.monotonic() + STOP_S
+        while not _is_free(self._port) and time.monotonic() < end:
+            time.sleep(0.05)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -124,7 +128,10 @@ def _greeting(url: str, num_indexed: int) -> tuple[str, ...]:
 
 
 def _start(repo: Path, *, port: int) -> AimUi:
-    _check_port(port)
+    if not _is_free(port):
+        raise ConfigError(
+            f"Port {port} of {HOST} is taken or not allowed. Give another one with --port."
+        )
     command = [sys.executable, "-c", _AIM, "up", "--yes", "--read-only"]
     command += [
         "--host",
@@ -143,7 +150,7 @@ def _start(repo: Path, *, port: int) -> AimUi:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    ui = AimUi(process, url=f"http://{HOST}:{port}")
+    ui = AimUi(process, port=port)
     try:
         _wait_for_answer(process, ui.url)
     except BaseException:
@@ -174,16 +181,14 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _check_port(port: int) -> None:
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
-        except OSError as err:
-            raise ConfigError(
-                f"Port {port} of {HOST} is taken or not allowed ({err.strerror}). "
-                "Give another one with --port."
-            ) from err
+        except OSError:
+            return False
+        return True
 
 
 def _free_port() -> int:

@@ -13,11 +13,13 @@ import numpy as np
 
 from spectrum.config import TrialConfig, set_paths
 from spectrum.records import EpochRecord, Prediction, ScoreRecord, TrialEpochRecord
+from spectrum.search.folder import StudyFolder
 
 FOLDS = ("ds000002", "ds000011", "ds000017")
 CLASSES = ("early", "late")
 NUM_SUBJECTS = 4
 NUM_EPOCHS = 5
+SPREAD = (-0.2, 0.05, -0.05, 0.2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,7 @@ def score_of(value: float, *, chance: float = 0.5, num_units: int = 24) -> Score
         num_units=num_units,
         num_groups=len(groups),
         test="exact sign-flip over subjects",
-        by_group={group: value for group in groups},
+        by_group={group: value + SPREAD[index % 4] for index, group in enumerate(groups)},
     )
 
 
@@ -160,7 +162,11 @@ def line_of(trial: PlantedTrial) -> dict[str, Any]:
         ]
         if complete
         else [],
-        "metrics": {"macro_f1": trial.score - 0.01, "confusion": [[9, 3], [2, 10]]}
+        "metrics": {
+            "macro_f1": trial.score - 0.01,
+            "confusion": [[9, 3], [2, 10]],
+            "classes": list(CLASSES),
+        }
         if complete
         else {},
         "num_epochs": trial.num_epochs,
@@ -188,7 +194,7 @@ def write_study(
     """Write a study folder and return it."""
     chosen = planted_trials() if trials is None else trials
     folder.mkdir(parents=True)
-    _write(folder / "study.json", _manifest(folder.name))
+    StudyFolder(folder).write_manifest(_manifest(folder.name))
     if floor:
         _write(folder / "floor.json", floor_json())
     _write(folder / "folds.json", {"content_hash": "ab" * 32, "folds": list(FOLDS)})
@@ -222,7 +228,6 @@ def _record_json(record: TrialEpochRecord) -> dict[str, Any]:
 
 def _manifest(name: str) -> dict[str, Any]:
     return {
-        "schema": 1,
         "name": name,
         "space": {
             "name": name,
@@ -239,7 +244,6 @@ def _manifest(name: str) -> dict[str, Any]:
         "git_revision": "0123456789abcdef",
         "data": {"fingerprints": {"ds000002": "cd" * 32}},
         "seed": 0,
-        "digest": "ef" * 32,
         "created": "2026-01-05T08:59:00+00:00",
     }
 

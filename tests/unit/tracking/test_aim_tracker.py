@@ -183,7 +183,8 @@ def test_the_confusion_matrix_is_a_figure(tmp_path: Path, tracker: AimTracker) -
     figures = found(tmp_path)["trial 3"].get_figure_sequence("confusion", Context(ALL))
     (step,) = figures.values.sparse_list()[1]
     heat = json.loads(step.data)["data"][0]
-    assert heat["z"] == [[9.0, 3.0], [2.0, 10.0]]
+    assert heat["x"] == ["early", "late"]
+    assert heat["z"] == [[9, 3], [2, 10]]
 
 
 def test_an_error_of_aim_is_counted_and_logged_and_does_not_reach_the_study(

@@ -1,0 +1,169 @@
+"""The page of a study: one HTML file that holds all it shows, and the figures beside it.
+
+The page loads nothing from anywhere: style and figures are inside it. Each figure is there twice,
+for light and for dark ground; ``figures/`` holds the light ones as PNG and SVG.
+"""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from spectrum import __version__
+from spectrum.config import write_yaml
+from spectrum.errors import SearchError
+from spectrum.report.facts import (
+    dataset_scores,
+    flat,
+    format_value,
+    leaderboard,
+    problems,
+    references,
+    summary,
+)
+from spectrum.report.gallery import study_figures
+from spectrum.report.theme import DARK, LIGHT, FigureMaker, render
+from spectrum.search.view import StudyView, view_study
+
+__all__ = ["write_report"]
+
+MAX_ROWS = 200
+"""Trials listed; the others are in trials.jsonl."""
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A figure inside the page: data addresses for light and dark ground, and what it shows."""
+
+    light: str
+    dark: str
+    alt: str
+
+
+def write_report(study_folder: Path, *, importance: Mapping[str, float] | None = None) -> Path:
+    """Write ``report/index.html`` and ``report/figures`` of a study.
+
+    Parameters
+    ----------
+    study_folder : as a search leaves it; nothing outside ``report/`` is touched
+    importance : share of each parameter, by config path
+        By default it is computed from the study's journal.
+
+    Returns
+    -------
+    page : path of the HTML file
+
+    Raises
+    ------
+    SearchError
+        Where there is no study, or none of its trials has ended.
+    """
+    study = view_study(study_folder)
+    if not study.lines:
+        raise SearchError(
+            f"{study_folder} has no trial that ended, so there is nothing to report. "
+            "Continue the search with --resume."
+        )
+    shares = _importances(study_folder) if importance is None else dict(importance)
+    makers = study_figures(study, importance=shares)
+    out = study_folder / "report"
+    pictures = _write_figures(makers, out / "figures")
+    text = _environment().get_template("page.html").render(_context(study, shares, pictures))
+    page = out / "index.html"
+    aside = page.with_suffix(".aside")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(page)
+    return page
+
+
+def _importances(study_folder: Path) -> dict[str, float]:
+    from spectrum.search.optuna_study import importances
+
+    if not (study_folder / "optuna.journal").is_file():
+        return {}
+    return importances(study_folder)
+
+
+def _write_figures(
+    makers: Mapping[str, tuple[str, FigureMaker]], folder: Path
+) -> dict[str, Picture]:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    pictures = {}
+    for name, (alt, make) in makers.items():
+        light, png = render(make, LIGHT, "svg", "png")
+        (folder / f"{name}.svg").write_bytes(light)
+        (folder / f"{name}.png").write_bytes(png)
+        (dark,) = render(make, DARK, "svg")
+        pictures[name] = Picture(_data_address(light), _data_address(dark), alt)
+    return pictures
+
+
+def _data_address(svg: bytes) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+
+
+def _context(
+    study: StudyView, importance: Mapping[str, float], pictures: Mapping[str, Picture]
+) -> dict[str, Any]:
+    space = study.manifest.get("space") or {}
+    paths = tuple(space.get("parameters") or _params_of(study))
+    rows = leaderboard(study, paths)
+    best = study.best
+    return {
+        "name": study.manifest.get("name", study.path.resolve().name),
+        "description": space.get("description", ""),
+        "created": study.manifest.get("created", ""),
+        "version": __version__,
+        "style": Markup((_HERE / "style.css").read_text(encoding="utf-8")),
+        "summary": summary(study),
+        "verdict": (study.floor or {}).get("verdict", ""),
+        "references": references(study),
+        "best": best,
+        "best_config": flat(best["config"]) if best else {},
+        "default_config": flat(_default_config(study)),
+        "datasets": dataset_scores(best) if best else {},
+        "paths": paths,
+        "rows": rows[:MAX_ROWS],
+        "num_rows_left_out": max(0, len(rows) - MAX_ROWS),
+        "causes": [row for row in rows if row.cause],
+        "importance": importance,
+        "pictures": pictures,
+        "problems": problems(study.manifest),
+        "manifest": flat({k: v for k, v in study.manifest.items() if k not in _NOT_FLAT}),
+        "space_yaml": write_yaml(space) if space else "",
+        "target": best["config"].get("target", "") if best else "",
+    }
+
+
+_NOT_FLAT = ("space", "problems", "refused", "name")
+
+
+def _params_of(study: StudyView) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(path for line in study.lines for path in line["params"]))
+
+
+def _default_config(study: StudyView) -> Mapping[str, Any]:
+    line = next((line for line in study.lines if line["number"] == 0), None)
+    return line["config"] if line else {}
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["value"] = format_value
+    return environment

@@ -1,0 +1,93 @@
+"""Figures of the search: how much each parameter matters, and the score against each of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from spectrum.report.facts import format_value
+from spectrum.report.theme import Theme, clean, new_figure
+
+__all__ = ["draw_importance", "draw_slices"]
+
+COLUMNS = 3
+MAX_SLICES = 12
+"""Parameters drawn, the most important first; more are unreadable on one page."""
+
+Lines = Sequence[Mapping[str, Any]]
+
+
+def draw_importance(theme: Theme, *, importance: Mapping[str, float]) -> Figure:
+    """Draw the share of the score's variance that each parameter explains, largest first."""
+    ordered = sorted(importance.items(), key=lambda item: (-item[1], item[0]))
+    figure, axes = new_figure(0.6 + 0.27 * len(ordered))
+    values = [value for _, value in ordered]
+    axes.barh(range(len(ordered)), values, color=theme.best, height=0.62)
+    for place, value in enumerate(values):
+        axes.annotate(
+            f"{value:.2f}", (value, place), (4, 0), textcoords="offset points", va="center"
+        )
+    axes.set_yticks(range(len(ordered)), [name for name, _ in ordered])
+    axes.set_ylim(len(ordered) - 0.4, -0.6)
+    axes.set_xlim(0, max(*values, 0.01) * 1.12)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("importance, sums to 1")
+    clean(axes, theme, grid="x")
+    return figure
+
+
+def draw_slices(
+    theme: Theme,
+    *,
+    lines: Lines,
+    paths: Sequence[str],
+    logarithmic: frozenset[str],
+    floor: float | None,
+) -> Figure:
+    """Draw the score of each trial against each parameter; trials stopped early are hollow."""
+    shown = paths[:MAX_SLICES]
+    rows = math.ceil(len(shown) / COLUMNS)
+    figure, grid = new_figure(2.1 * rows, rows=rows, columns=COLUMNS, sharey=True, squeeze=False)
+    for place, axes in enumerate(grid.flat):
+        if place >= len(shown):
+            axes.set_visible(False)
+            continue
+        _draw_slice(axes, theme, lines, shown[place], shown[place] in logarithmic)
+        if floor is not None:
+            axes.axhline(floor, color=theme.floor, linestyle=(0, (4, 3)), linewidth=0.9, zorder=1)
+        if place % COLUMNS == 0:
+            axes.set_ylabel("score")
+    return figure
+
+
+def _draw_slice(axes: Axes, theme: Theme, lines: Lines, path: str, is_logarithmic: bool) -> None:
+    found = [
+        (line["params"][path], line["score"]["value"], line["state"] == "complete")
+        for line in lines
+        if path in line["params"] and (line.get("score") or {}).get("value") is not None
+    ]
+    names = _categories([value for value, _, _ in found])
+    for kind, fill, edge in ((False, "none", theme.muted), (True, theme.best, theme.best)):
+        rows = [(value, score) for value, score, is_complete in found if is_complete is kind]
+        at = [names.index(format_value(value)) if names else value for value, _ in rows]
+        scores = [score for _, score in rows]
+        axes.scatter(at, scores, s=22, facecolors=fill, edgecolors=edge, linewidths=0.9, zorder=2)
+    if names:
+        axes.set_xticks(range(len(names)), names)
+        axes.set_xlim(-0.6, len(names) - 0.4)
+    elif is_logarithmic:
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(path, fontsize=7.5)
+    clean(axes, theme)
+
+
+def _categories(values: Sequence[Any]) -> list[str]:
+    """Return the values as names in order where they are no numbers, nothing where they are."""
+    are_numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    return [] if are_numbers else sorted({format_value(value) for value in values})

@@ -1,0 +1,118 @@
+"""What a reader sees of a study folder, also while a search writes it or after it was killed.
+
+Readers never write: a line that has no end yet is left out here, and cut only by the search that
+owns the folder (``folder``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spectrum.errors import SearchError
+from spectrum.records import Prediction, TrialEpochRecord
+from spectrum.search.folder import StudyFolder
+from spectrum.search.trial_json import record_from_json
+
+__all__ = ["StudyView", "view_study"]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyView:
+    """A study as its files say: manifest, the line of each ended trial, and the trials begun.
+
+    ``floor`` and ``default`` are the JSON of the study's floor and of its default configuration's
+    score, None where they are not there yet.
+    """
+
+    path: Path
+    manifest: Mapping[str, Any]
+    lines: tuple[Mapping[str, Any], ...]
+    unfinished: tuple[int, ...]
+    floor: Mapping[str, Any] | None
+    default: Mapping[str, Any] | None
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """Numbers of all trials that the folder knows."""
+        return frozenset({line["number"] for line in self.lines} | set(self.unfinished))
+
+    @property
+    def complete(self) -> tuple[Mapping[str, Any], ...]:
+        """Lines of the complete trials, the highest score first, the first of equals first."""
+        lines = [line for line in self.lines if line["state"] == "complete"]
+        return tuple(sorted(lines, key=lambda line: (-line["value"], line["number"])))
+
+    @property
+    def best(self) -> Mapping[str, Any] | None:
+        """The complete trial with the highest score."""
+        return next(iter(self.complete), None)
+
+    def tags_of(self, number: int) -> tuple[str, ...]:
+        """Return the tags that a trial has by its place in the study."""
+        best = ("best",) if self.best is not None and number == self.best["number"] else ()
+        return (*best, "default") if number == 0 else best
+
+    def records_of(self, number: int) -> tuple[TrialEpochRecord, ...]:
+        """Return the epochs of a trial in the order in which they were written."""
+        lines = _whole_lines(self.path / "trials" / str(number) / "records.jsonl")
+        return tuple(record_from_json(line) for line in lines)
+
+    def predictions_of(self, number: int) -> tuple[Prediction, ...]:
+        """Return what a complete trial says of each held-out unit; nothing where it wrote none."""
+        values = _json_or_none(self.path / "trials" / str(number) / "predictions.json") or ()
+        return tuple(
+            Prediction(**{**value, "probabilities": tuple(value["probabilities"])})
+            for value in values
+        )
+
+
+def view_study(folder: Path) -> StudyView:
+    """Read a study folder.
+
+    Raises
+    ------
+    SearchError
+        Where there is no study, or its manifest or a line was damaged.
+    """
+    if not StudyFolder(folder).exists:
+        raise SearchError(
+            f"{folder} holds no study (study.json). Give the folder that a search made, such as "
+            "studies/quickstart."
+        )
+    by_number = {line["number"]: line for line in _whole_lines(folder / "trials.jsonl")}
+    begun = {int(path.name) for path in folder.glob("trials/*") if path.name.isdigit()}
+    return StudyView(
+        path=folder,
+        manifest=StudyFolder(folder).read_manifest(),
+        lines=tuple(by_number[number] for number in sorted(by_number)),
+        unfinished=tuple(sorted(begun - by_number.keys())),
+        floor=_json_or_none(folder / "floor.json"),
+        default=_json_or_none(folder / "default.json"),
+    )
+
+
+def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.is_file():
+        return
+    lines = path.read_bytes().split(b"\n")[:-1]
+    for number, text in enumerate(lines, start=1):
+        try:
+            yield json.loads(text)
+        except ValueError as err:
+            if number < len(lines):
+                raise SearchError(
+                    f"{path} is damaged in line {number}: {err}. Restore the file."
+                ) from err
+
+
+def _json_or_none(path: Path) -> Any:
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as err:
+        raise SearchError(f"{path} is damaged: {err}. Restore the file.") from err

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from spectrum.errors import SearchError
+from spectrum.report import write_report
+from tests.unit.report.planted_study import (
+    line_of,
+    planted_trials,
+    write_study,
+    write_trial,
+)
+
+IMPORTANCE = {"optimizer.lr": 0.7, "preprocessing.fwhm_mm": 0.2, "model.patch_pooling": 0.1}
+FIGURES = {
+    "confusion",
+    "datasets",
+    "importance",
+    "learning",
+    "losses",
+    "slices",
+    "standing",
+}
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+class Page(HTMLParser):
+    """What a page refers to, its text, and whether its tags are balanced."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.alts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "img", "source", "wbr", "link"):
+            self.open.append(tag)
+        for name, value in attrs:
+            if name in ("src", "srcset", "href"):
+                self.addresses.append(value or "")
+            if name == "alt":
+                self.alts.append(value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_study(tmp_path_factory.mktemp("studies") / "planted")
+    write_report(folder, importance=IMPORTANCE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Page:
+    return Page((folder / "report" / "index.html").read_text())
+
+
+def test_the_page_loads_nothing_from_anywhere(page: Page) -> None:
+    assert len(page.addresses) == 2 * len(FIGURES)
+    assert all(address.startswith("data:image/svg+xml;base64,") for address in page.addresses)
+
+
+def test_every_tag_is_closed_and_every_figure_is_described(page: Page) -> None:
+    assert page.open == []
+    assert len(page.alts) == len(FIGURES)
+    assert all(len(alt) > 20 for alt in page.alts)
+
+
+def test_every_figure_is_there_as_png_and_svg(folder: Path) -> None:
+    figures = folder / "report" / "figures"
+    assert {path.name for path in figures.iterdir()} == {
+        f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")
+    }
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in figures.glob("*.png"))
+    assert all(b"<svg" in path.read_bytes()[:2000] for path in figures.glob("*.svg"))
+
+
+def test_the_page_sets_the_selected_score_beside_its_references(page: Page) -> None:
+    assert "Trial 3 was selected" in page.text
+    for number in ("0.780", "0.610", "0.640", "0.500"):
+        assert number in page.text
+    assert "Acquisition numbers alone score 0.640; a model must beat that." in page.text
+
+
+def test_the_page_names_failures_versions_and_the_search_space(page: Page) -> None:
+    assert "out-of-memory: CUDA ran out of memory." in page.text
+    assert "0123456789abcdef" in page.text
+    assert "2.15.0" in page.text
+    assert "log_uniform: [1.0e-05, 0.01]" in page.text
+
+
+def test_the_same_study_makes_the_same_page(folder: Path, tmp_path: Path) -> None:
+    again = shutil.copytree(folder, tmp_path / "planted")
+    before = (folder / "report" / "index.html").read_bytes()
+    assert write_report(again, importance=IMPORTANCE).read_bytes() == before
+
+
+def test_only_the_report_folder_is_written(tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "planted", trials=planted_trials()[:2])
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    write_report(folder)
+    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert {path: after[path] for path in before} == before
+    new = {path.relative_to(folder).parts[0] for path in after.keys() - before.keys()}
+    assert new == {"report"}
+
+
+def test_without_a_journal_importance_is_honestly_absent(tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "planted", trials=planted_trials()[:3])
+    page = Page(write_report(folder).read_text())
+    assert "Importance of parameters is not shown: too few trials finished" in page.text
+    assert not (folder / "report" / "figures" / "importance.svg").exists()
+
+
+def test_a_study_in_which_every_trial_failed_tells_why(tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "planted", trials=planted_trials()[7:])
+    page = Page(write_report(folder, importance={}).read_text())
+    assert "Of 1 trial, 0 finished and 1 failed." in page.text
+    assert "CUDA ran out of memory" in page.text
+    assert "selected" not in page.text.lower().replace("the selected trial", "")
+
+
+def test_without_confusion_in_the_line_it_comes_from_the_predictions(tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "planted", trials=planted_trials()[3:4])
+    line = {**line_of(planted_trials()[3]), "metrics": {}}
+    (folder / "trials.jsonl").write_text(json.dumps(line) + "\n")
+    page = Page(write_report(folder, importance={}).read_text())
+    assert "Confusion table over early, late: [[9, 3], [3, 9]]." in page.alts
+
+
+def test_names_from_a_study_are_text_and_never_markup(tmp_path: Path) -> None:
+    trial = replace(
+        planted_trials()[7], error={"kind": "<script>alert(1)</script>", "message": "<b>no</b>"}
+    )
+    folder = write_study(tmp_path / "planted", trials=(planted_trials()[0], trial))
+    text = write_report(folder, importance={}).read_text()
+    assert "<script" not in text
+    assert "<b>no" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_many_trials_folds_and_parameters_still_make_a_page(tmp_path: Path) -> None:
+    first = planted_trials()[0]
+    trials = tuple(
+        replace(
+            first,
+            number=number,
+            num_epochs=2,
+            score=0.5 + number / 1000,
+            params={**first.params, "optimizer.weight_decay": number / 400, "seed": number},
+        )
+        for number in range(207)
+    )
+    folder = write_study(tmp_path / "many", trials=trials)
+    page = Page(write_report(folder, importance={}).read_text())
+    assert "7 further trials are in trials.jsonl" in page.text
+
+
+def test_a_study_without_an_ended_trial_is_one_clear_sentence(tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "planted", trials=())
+    write_trial(folder, planted_trials()[0])
+    with pytest.raises(SearchError, match="no trial that ended"):
+        write_report(folder)
+
+
+def test_a_folder_that_is_no_study_is_one_clear_sentence(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(SearchError, match=re.escape(f"{folder} holds no study")):
+            write_report(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium to look at the page")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_drawn_on_the_ground_that_the_reader_prefers(
+    folder: Path, tmp_path: Path, scheme: str
+) -> None:
+    from matplotlib.image import imread
+
+    picture = tmp_path / "page.png"
+    flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-component-update"
+    flags += " --disable-background-networking --disable-sync --window-size=900,3000"
+    flags += f" --blink-settings=preferredColorScheme={int(scheme == 'light')}"
+    address = (folder / "report" / "index.html").as_uri()
+    subprocess.run(
+        [
+            str(CHROMIUM),
+            *flags.split(),
+            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--screenshot={picture}",
+            address,
+        ],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    pixels = imread(picture)[..., :3]
+    ground = pixels[5, 5].mean()
+    assert ground > 0.9 if scheme == "light" else ground < 0.15
+    assert (abs(pixels.mean(axis=2) - ground) > 0.3).mean() > 0.01
