@@ -1,9 +1,9 @@
 """Shards: Parquet files with one row per volume, and the set that they make.
 
-Plain Arrow types only. The columns are a fixed list, checked against the file's own footer before
-Arrow looks at its schema, so that no extension type is ever built. One row group holds one run,
-one file holds whole subjects. Not here: who makes the rows (``pipeline``), and which of them make
-a sequence (``sequences``).
+Plain Arrow types only. A file with an Arrow schema of its own is refused before Arrow opens it, so
+that no extension type is ever built, and the columns are a fixed list. One row group holds one
+run, one file holds whole subjects. Not here: who makes the rows (``pipeline``), and which of them
+make a sequence (``sequences``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from spectrum.config import canonical_json, fingerprint
 from spectrum.data.manifest import ShardManifest, ShardRun, read_manifest
@@ -50,6 +49,13 @@ PICKLE_SWITCHES: Final = "RAY_DATA_AUTOLOAD_"
 """Environment variables that begin so make Ray Data unpickle what it reads (CVE-2026-41486)."""
 
 BYTES_OF_VALUE: Final = 2
+
+PARQUET_MAGIC: Final = b"PAR1"
+ARROW_KEY: Final = b"ARROW:"
+"""Begins the keys under which Arrow stores its schema and its extension types."""
+
+MAX_FOOTER_BYTES: Final = 64 * 1024**2
+"""A footer is never larger: 10,000 row groups of 26 columns are about 30 MB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,9 +162,10 @@ def write_piece(
 def read_piece(path: Path) -> ShardRun | None:
     """Return the description of the run in a piece; None where it is no whole piece."""
     try:
+        _check_raw_footer(path)
         metadata = pq.read_metadata(path).metadata or {}
         return ShardRun.model_validate_json(metadata[b"spectrum.run"])
-    except (OSError, pa.ArrowException, KeyError, ValidationError):
+    except (OSError, pa.ArrowException, KeyError, ShardError, ValueError):
         return None
 
 
@@ -254,6 +261,7 @@ def _read_row_group(
     columns: Sequence[str] | None,
 ) -> pa.Table:
     try:
+        _check_raw_footer(path)
         metadata = pq.read_metadata(path)
         _check_footer(metadata, path, shape_SHW)
         if row_group >= metadata.num_row_groups:
@@ -265,11 +273,36 @@ def _read_row_group(
         with file:
             wanted = None if columns is None else list(columns)
             return file.read_row_group(row_group, columns=wanted, use_threads=False)
-    except (OSError, pa.ArrowException) as err:
+    except (OSError, pa.ArrowException, ValueError, MemoryError) as err:
         raise ShardError(
             f"{path} cannot be read: {' '.join(str(err).split())}. "
             "Make the set again with `spectrum prepare`."
         ) from err
+
+
+def _check_raw_footer(path: Path) -> None:
+    """Refuse a file with an Arrow schema of its own, before Arrow opens it.
+
+    Opening is enough for Arrow to build the extension types that such a schema names. The footer
+    is Thrift, which writes keys as they are, so the key is found as bytes.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - 8))
+        tail = file.read(8)
+        length = int.from_bytes(tail[:4], "little")
+        if len(tail) < 8 or tail[4:] != PARQUET_MAGIC or length > min(size, MAX_FOOTER_BYTES):
+            raise ShardError(
+                f"{path} does not end like a Parquet file. It is cut or of another kind; "
+                "make the set again with `spectrum prepare`."
+            )
+        file.seek(size - 8 - length)
+        footer = file.read(length)
+    if ARROW_KEY in footer:
+        raise ShardError(
+            f"{path} carries an Arrow schema of its own, where extension types could hide. "
+            "Only files made by `spectrum prepare` are read; make the set again."
+        )
 
 
 def _check_footer(metadata: Any, path: Path, shape_SHW: tuple[int, int, int]) -> None:
@@ -287,11 +320,6 @@ def _check_footer(metadata: Any, path: Path, shape_SHW: tuple[int, int, int]) ->
             "Only files made by `spectrum prepare` are read; make the set again."
         )
     words = metadata.metadata or {}
-    if any(b"ARROW" in key or b"ARROW:extension" in value for key, value in words.items()):
-        raise ShardError(
-            f"{path} carries an Arrow schema of its own, where extension types could hide. "
-            "Only files made by `spectrum prepare` are read; make the set again."
-        )
     if words.get(b"spectrum.dtype") != b"float16":
         raise ShardError(f"{path} does not say that its slices are float16. Make the set again.")
 
