@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from spectrum.config.reading import config_from_mapping
+from spectrum.data.bids import index_bids
 from spectrum.data.simulate import SimulationConfig, planned_runs, simulate
 from spectrum.data.simulate.datasets import PLANS
 from spectrum.entities import RunKey
@@ -83,6 +84,15 @@ def test_what_is_written_is_what_was_simulated(
             )
             assert path.parent == root / folder
             assert path.with_name(path.name.replace("_bold.nii.gz", "_events.tsv")).is_file()
+
+
+def test_the_index_finds_every_run_and_nothing_wrong(
+    roots: tuple[Path, ...], config: SimulationConfig
+) -> None:
+    table = index_bids(roots)
+    assert [run.key for run in table.runs] == sorted(planned_runs(config))
+    assert table.problems == ()
+    assert {run.tr_s for run in table.runs} == {2.0}
 
 
 def test_the_same_seed_writes_the_same_bytes(
