@@ -192,7 +192,7 @@ def _make_runs(
     """Take over what is there, make the rest; return runs, refusals and digests."""
     cache = plan.read_cache()
     jobs = plan.inputs.jobs
-    known = (measured_digests if plan.earlier_sets else cached_digests)(jobs, cache)
+    known = (measured_digests if plan.has_past else cached_digests)(jobs, cache)
     made = take_over(plan, known)
     refused = list(plan.inputs.refused)
     todo = {job.name: job for job in jobs if job.name not in made}
@@ -299,13 +299,12 @@ def _quiet() -> Iterator[None]:
     import ray.data
 
     logger = logging.getLogger("ray.data")
-    level = logger.level
-    context = ray.data.DataContext.get_current().copy()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
+    context = ray.data.DataContext.get_current()
+    before = (logger.level, context.enable_progress_bars, context.print_on_execution_start)
     logger.setLevel(logging.ERROR)
+    context.enable_progress_bars = context.print_on_execution_start = False
     try:
-        with ray.data.DataContext.current(context):
-            yield
+        yield
     finally:
-        logger.setLevel(level)
+        logger.setLevel(before[0])
+        context.enable_progress_bars, context.print_on_execution_start = before[1:]

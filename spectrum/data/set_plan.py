@@ -59,6 +59,11 @@ class SetPlan:
             path.parent for path in self.root.glob(f"{self.recipe_name}-*/manifest.json")
         )
 
+    @property
+    def has_past(self) -> bool:
+        """Whether runs of the recipe have been made, so that digests are worth a read."""
+        return bool(self.earlier_sets) or any(self.pieces.glob("*.parquet"))
+
     def folder(self, inputs_fingerprint: str) -> Path:
         """Return where the set of these inputs lies or will lie; sets are never changed."""
         return self.root / f"{self.recipe_name}-{inputs_fingerprint[:16]}"
