@@ -106,7 +106,10 @@ def _score_pairs(
         test=_sign_flip_name(len(by_group), values.size, is_exact),
         by_group={group: float(value) for group, value in by_group.items()},
         details=_details(
-            "pairs" if len(by_group) == 1 else "subjects", values, incomplete_pairs=incomplete
+            "pairs" if len(by_group) == 1 else "subjects",
+            values,
+            incomplete_pairs=incomplete,
+            num_pairs_by_group={group: len(p) for group, p in sorted(points.items())},
         ),
     )
 
