@@ -9,6 +9,7 @@ SpectrumError
     ShardError         a shard set is missing, foreign or damaged
     LeakageError       one group stands on two sides of a fold; stops a study
     CheckpointError    a checkpoint is missing, foreign or damaged
+    TrainingError      a fit broke down: its loss is no longer finite, or a worker was lost
     SearchError        a study cannot be started, resumed or read
     LaunchError        Ray cannot be started or joined
 
@@ -29,6 +30,7 @@ __all__ = [
     "SidecarError",
     "SpectrumError",
     "TargetError",
+    "TrainingError",
 ]
 
 
@@ -94,6 +96,10 @@ class LeakageError(SpectrumError):
 
 class CheckpointError(SpectrumError):
     """A checkpoint is missing, foreign or damaged."""
+
+
+class TrainingError(SpectrumError):
+    """A fit broke down: its loss is no longer finite, or a worker was lost."""
 
 
 class SearchError(SpectrumError):

@@ -1,0 +1,136 @@
+"""Checkpoints: a folder of ``model.safetensors`` and ``model.json``; never a pickle.
+
+The JSON file is written last and holds the digest of the weights, so that a half-written or
+changed checkpoint is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Literal
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from spectrum.config import TrialConfig, canonical_json
+from spectrum.config.frozen import FrozenConfig
+from spectrum.errors import CheckpointError
+from spectrum.model.slice_vit import SliceViT, build_model
+
+__all__ = ["CheckpointHeader", "read_checkpoint", "write_checkpoint"]
+
+WEIGHTS_NAME: Final = "model.safetensors"
+HEADER_NAME: Final = "model.json"
+
+
+class CheckpointHeader(FrozenConfig):
+    """All that is needed to build the model again and to know what it was fitted on."""
+
+    format_version: Literal[1] = 1
+    """Version of this format."""
+
+    config: TrialConfig
+    """The point that was fitted."""
+
+    shape_TSHW: tuple[int, int, int, int]
+    """Shape of a sequence."""
+
+    classes: tuple[str, ...]
+    """Classes of the target, in the order of the logits."""
+
+    scored_classes: tuple[int, ...]
+    """Indices of the classes that the fold scored; the others were never trained."""
+
+    fold: str
+    """Name of the fold."""
+
+    held_out: str
+    """What the fold held out."""
+
+    epoch: int
+    """Epoch that was kept, from 0."""
+
+    data_hash: str
+    """Content hash of the shard set."""
+
+    weights_sha256: str = ""
+    """Digest of the weights file; set when the checkpoint is written."""
+
+
+def write_checkpoint(
+    folder: Path, weights: Mapping[str, Tensor], header: CheckpointHeader
+) -> None:
+    """Write weights and header to a folder, each by renaming, the header last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = save({name: tensor.contiguous() for name, tensor in weights.items()})
+    digest = hashlib.sha256(content).hexdigest()
+    _write(folder / WEIGHTS_NAME, content)
+    complete = header.model_copy(update={"weights_sha256": digest})
+    _write(folder / HEADER_NAME, canonical_json(complete.model_dump(mode="json")).encode())
+
+
+def read_checkpoint(
+    folder: Path, *, device: torch.device | str = "cpu"
+) -> tuple[SliceViT, CheckpointHeader]:
+    """Build the model of a checkpoint, in evaluation mode.
+
+    Raises
+    ------
+    CheckpointError
+        Where a file is missing, of another format, or not what was written.
+    """
+    header = _read_header(folder / HEADER_NAME)
+    content = _read(folder / WEIGHTS_NAME)
+    if hashlib.sha256(content).hexdigest() != header.weights_sha256:
+        raise CheckpointError(
+            f"{folder / WEIGHTS_NAME} does not have the digest in {HEADER_NAME}. "
+            "The file is damaged or from another fit; restore it or train again."
+        )
+    num_volumes, num_slices, height, width = header.shape_TSHW
+    model = build_model(
+        header.config.model,
+        num_slices=num_slices,
+        slice_shape=(height, width),
+        num_volumes=num_volumes,
+        num_classes=len(header.classes),
+    )
+    try:
+        model.load_state_dict(load(content))
+    except (SafetensorError, RuntimeError) as err:
+        raise CheckpointError(
+            f"{folder / WEIGHTS_NAME} does not fit the model of {HEADER_NAME}: "
+            f"{str(err).splitlines()[0]}. Train again with this version of Spectrum."
+        ) from err
+    return model.to(device).eval(), header
+
+
+def _read_header(path: Path) -> CheckpointHeader:
+    try:
+        return CheckpointHeader.model_validate_json(_read(path))
+    except ValidationError as err:
+        first = err.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CheckpointError(
+            f"{path} is no checkpoint header of this version: {where}: {first['msg']}. "
+            "Expected format_version 1; train again, or use the version that wrote it."
+        ) from None
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path} is missing. A checkpoint is a folder with {HEADER_NAME} and {WEIGHTS_NAME}."
+        )
+    return path.read_bytes()
+
+
+def _write(path: Path, content: bytes) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_bytes(content)
+    aside.replace(path)

@@ -1,0 +1,235 @@
+"""One fold in the making: its model and optimiser, what is kept, and when it ends.
+
+Not here: how an epoch's steps are computed (``step``) and how sequences are drawn (``batches``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from spectrum.config import TrialConfig
+from spectrum.data.units import Fold
+from spectrum.errors import ConfigError, LeakageError, TrainingError
+from spectrum.model.slice_vit import SliceViT, build_model
+from spectrum.records import EpochRecord, FoldRecord
+from spectrum.scores import score_predictions
+from spectrum.training.augmentation import Augmentation
+from spectrum.training.batches import draw_epoch, iter_batches, num_steps
+from spectrum.training.checkpoints import CheckpointHeader, write_checkpoint
+from spectrum.training.place import Place
+from spectrum.training.predictions import Evaluation, Evaluator
+from spectrum.training.resident import ResidentData
+from spectrum.training.schedule import lr_at
+from spectrum.training.seeds import derived_seed, own_rng
+from spectrum.training.step import Stepper, Totals
+
+__all__ = ["FoldFit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The epoch that a fold would end with if it ended now."""
+
+    epoch: int
+    monitor_loss: float | None
+    validation: Evaluation
+    weights: Mapping[str, Tensor]
+
+
+class FoldFit:
+    """One fold in the making: ``advance`` until ``is_finished``, then ``finish``.
+
+    The last epoch is kept, or with ``training.patience_epochs`` the one of the lowest loss on the
+    fold's monitor units. The held-out side is predicted after each epoch and decides nothing.
+    """
+
+    def __init__(
+        self, resident: ResidentData, fold: Fold, config: TrialConfig, *, place: Place
+    ) -> None:
+        _check_fold(fold, config)
+        self.fold = fold
+        self.config = config
+        self.resident = resident
+        self.place = place
+        self.epoch = 0
+        self.is_finished = False
+        self.training = torch.from_numpy(resident.source.table.sequences_of(fold.training))
+        self.steps_per_epoch = num_steps(
+            len(self.training),
+            batch_size=config.training.batch_size,
+            min_steps=config.training.min_steps_per_epoch,
+        )
+        with own_rng(self._seed("weights"), place.device):
+            self.model = _build(resident, config).to(place.device)
+        self.stepper = Stepper(
+            self.model,
+            resident,
+            fold,
+            training=self.training.to(place.device),
+            config=config,
+            place=place,
+        )
+        self.evaluator = Evaluator(resident=resident, fold=fold, place=place)
+        self.kept: Kept | None = None
+
+    def advance(self) -> EpochRecord:
+        """Train one epoch, predict the held-out side, and decide whether to go on."""
+        with own_rng(self._seed("epoch", self.place.parallel.rank), self.place.device):
+            totals = self._train_epoch()
+        validation = self.evaluator.evaluate(self.model, self.fold.validation)
+        monitor_loss = self._keep_if_best(validation)
+        record = EpochRecord(
+            fold=self.fold.name,
+            epoch=self.epoch,
+            training_loss=totals.loss,
+            training_accuracy=totals.accuracy,
+            validation_loss=validation.loss,
+            validation_accuracy=validation.accuracy,
+            lr=self._lr((self.epoch + 1) * self.steps_per_epoch - 1),
+            num_sequences=totals.num_sequences,
+            metrics={"gradient_norm": totals.gradient_norm, **monitor_loss},
+            predictions=validation.predictions,
+        )
+        self.epoch += 1
+        self.is_finished = self._has_ended()
+        return record
+
+    def finish(self, checkpoint: Path | None = None) -> FoldRecord:
+        """Return the record of the kept epoch, and write its weights where a folder is given."""
+        assert self.kept is not None
+        kept = self.kept
+        if checkpoint is not None and self.place.parallel.rank == 0:
+            write_checkpoint(checkpoint, kept.weights, self._header(kept.epoch))
+        return FoldRecord(
+            fold=self.fold.name,
+            held_out=self.fold.held_out,
+            epoch=kept.epoch,
+            num_training=len(self.training),
+            num_validation=len(self.resident.source.table.sequences_of(self.fold.validation)),
+            score=self._score(kept.validation),
+            loss=kept.validation.loss,
+            checkpoint="" if checkpoint is None else str(checkpoint),
+            predictions=kept.validation.predictions,
+        )
+
+    def _train_epoch(self) -> Totals:
+        training = self.config.training
+        order = draw_epoch(
+            self.training,
+            batch_size=training.batch_size,
+            min_steps=training.min_steps_per_epoch,
+            generator=torch.Generator().manual_seed(self._seed("order")),
+        ).to(self.place.device)
+        augmentation = Augmentation(
+            training, seed=self._seed("augmentation"), device=self.place.device
+        )
+        self.model.train()
+        for index, batch in enumerate(iter_batches(len(order), training.batch_size)):
+            lr = self._lr(self.epoch * self.steps_per_epoch + index)
+            self.stepper.step(order[batch], lr=lr, augmentation=augmentation)
+        return self._checked(self.stepper.read_totals())
+
+    def _checked(self, totals: Totals) -> Totals:
+        if not (math.isfinite(totals.loss) and math.isfinite(totals.gradient_norm)):
+            raise TrainingError(
+                f"fold {self.fold.name}: the training loss of epoch {self.epoch} is {totals.loss} "
+                f"and the gradient norm {totals.gradient_norm}, with "
+                f"optimizer.lr={self.config.optimizer.lr}. Both must be finite: lower the "
+                "rate, or set training.precision to float32."
+            )
+        return totals
+
+    def _keep_if_best(self, validation: Evaluation) -> dict[str, float]:
+        """Keep this epoch where it is the best so far; return the monitor's metrics."""
+        if self.config.training.patience_epochs is None:
+            if self.epoch + 1 == self.config.training.num_epochs:
+                self.kept = Kept(self.epoch, None, validation, self._weights())
+            return {}
+        monitor = self.evaluator.evaluate(self.model, self.fold.monitor)
+        best = self.kept.monitor_loss if self.kept is not None else None
+        if best is None or monitor.loss < best:
+            self.kept = Kept(self.epoch, monitor.loss, validation, self._weights())
+        return {"monitor_loss": monitor.loss, "monitor_accuracy": monitor.accuracy}
+
+    def _has_ended(self) -> bool:
+        """Whether all epochs are done, or patience is at its end; ``epoch`` epochs are done."""
+        patience = self.config.training.patience_epochs
+        if self.epoch >= self.config.training.num_epochs:
+            return True
+        if patience is None or self.kept is None:
+            return False
+        return self.epoch - 1 - self.kept.epoch >= patience
+
+    def _lr(self, step: int) -> float:
+        total = self.steps_per_epoch * self.config.training.num_epochs
+        return lr_at(step, num_steps=total, config=self.config.optimizer)
+
+    def _seed(self, *use: str | int) -> int:
+        return derived_seed(self.config.seed, self.fold.name, self.epoch, *use)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
+
+    def _score(self, validation: Evaluation) -> float:
+        record = score_predictions(
+            validation.predictions,
+            classes=self.resident.source.table.classes,
+            paired=self.resident.source.paired,
+        )
+        return record.value
+
+    def _header(self, epoch: int) -> CheckpointHeader:
+        return CheckpointHeader(
+            config=self.config,
+            shape_TSHW=self.model.shape_TSHW,
+            classes=self.resident.source.table.classes,
+            scored_classes=self.fold.classes,
+            fold=self.fold.name,
+            held_out=self.fold.held_out,
+            epoch=epoch,
+            data_hash=self.resident.source.content_hash,
+        )
+
+
+def _build(resident: ResidentData, config: TrialConfig) -> SliceViT:
+    _, num_slices, height, width = resident.slices_VSHW.shape
+    return build_model(
+        config.model,
+        num_slices=num_slices,
+        slice_shape=(height, width),
+        num_volumes=resident.source.table.num_volumes,
+        num_classes=len(resident.source.table.classes),
+    )
+
+
+def _check_fold(fold: Fold, config: TrialConfig) -> None:
+    sides = {
+        "training": set(fold.training),
+        "validation": set(fold.validation),
+        "monitor": set(fold.monitor),
+    }
+    for one, other in (
+        ("training", "validation"),
+        ("training", "monitor"),
+        ("validation", "monitor"),
+    ):
+        shared = sides[one] & sides[other]
+        if shared:
+            raise LeakageError(
+                f"fold {fold.name}: {len(shared)} unit(s) stand in {one} and in {other}. "
+                "The sides of a fold must not overlap; draw the folds again."
+            )
+    if config.training.patience_epochs is not None and not fold.monitor:
+        raise ConfigError(
+            f"training.patience_epochs is {config.training.patience_epochs}, but fold {fold.name} "
+            "has no monitor units. Draw the folds with training.monitor_fraction, or set "
+            "patience_epochs to null."
+        )
+    if not fold.training:
+        raise ConfigError(f"fold {fold.name} has no training unit. It needs at least one.")

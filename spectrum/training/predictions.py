@@ -1,0 +1,107 @@
+"""What a model says of units: class probabilities of sequences, and their mean over each unit.
+
+Logits of classes that a fold does not score are left out before the softmax, so their probability
+is exactly 0. Every sequence is computed by exactly one worker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from spectrum.data.units import Fold, Unit
+from spectrum.records import Prediction
+from spectrum.training.batches import iter_batches
+from spectrum.training.place import Place
+from spectrum.training.resident import ResidentData
+
+__all__ = ["Evaluation", "Evaluator"]
+
+SEQUENCES_PER_BATCH = 32
+"""Sequences in one forward pass without gradients."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Loss (nats per sequence), accuracy over sequences, and one prediction per unit."""
+
+    loss: float
+    accuracy: float
+    predictions: tuple[Prediction, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluator:
+    """Asks a model about units of one fold, on this worker and all others together."""
+
+    resident: ResidentData
+    fold: Fold
+    place: Place
+
+    def evaluate(self, model: nn.Module, unit_indices: tuple[int, ...]) -> Evaluation:
+        """Return loss, accuracy and predictions of some units.
+
+        Units without sequences have no prediction; without any sequence, loss and accuracy are 0.
+        """
+        table = self.resident.source.table
+        sequences = table.sequences_of(unit_indices)
+        probabilities_NK = self.probabilities(model, sequences)
+        true_class = table.class_of_sequence[sequences]
+        likelihood = probabilities_NK[np.arange(len(sequences)), true_class]
+        hits = probabilities_NK.argmax(axis=1) == true_class
+        return Evaluation(
+            loss=float(-np.log(np.maximum(likelihood, 1e-12)).sum()) / max(1, len(sequences)),
+            accuracy=float(hits.sum()) / max(1, len(sequences)),
+            predictions=self._predictions(sequences, probabilities_NK),
+        )
+
+    def probabilities(self, model: nn.Module, sequences: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the class probabilities of some sequences, (N, K) over all classes."""
+        num_classes = len(self.resident.source.table.classes)
+        classes = torch.tensor(self.fold.classes, device=self.resident.device)
+        indices = torch.from_numpy(sequences).to(self.resident.device)
+        gathered = torch.zeros(
+            len(sequences), num_classes, dtype=torch.float64, device=self.resident.device
+        )
+        own = self.place.part(len(sequences))
+        model.eval()
+        with torch.inference_mode():
+            for batch in iter_batches(own.stop - own.start, SEQUENCES_PER_BATCH):
+                part = slice(own.start + batch.start, own.start + batch.stop)
+                gathered[part, classes] = self._softmax(model, indices[part], classes)
+        probabilities: NDArray[np.float64] = self.place.sum(gathered).cpu().numpy()
+        return probabilities
+
+    def _softmax(self, model: nn.Module, indices: Tensor, classes: Tensor) -> Tensor:
+        with self.place.autocast():
+            logits_BK = model(self.resident.read(indices))
+        probabilities: Tensor = logits_BK[:, classes].double().softmax(dim=1)
+        return probabilities
+
+    def _predictions(
+        self, sequences: NDArray[np.int64], probabilities_NK: NDArray[np.float64]
+    ) -> tuple[Prediction, ...]:
+        table = self.resident.source.table
+        unit_of_row = table.unit_of_sequence[sequences]
+        return tuple(
+            self._prediction(table.units[unit], probabilities_NK[unit_of_row == unit].mean(axis=0))
+            for unit in np.unique(unit_of_row)
+        )
+
+    def _prediction(self, unit: Unit, probabilities_K: NDArray[np.float64]) -> Prediction:
+        return Prediction(
+            dataset=unit.key.dataset,
+            subject=unit.key.subject,
+            session=unit.key.session,
+            task=unit.key.task,
+            run=unit.key.run,
+            unit=unit.name,
+            pair=unit.pair,
+            true_class=self.resident.source.table.classes[unit.class_index],
+            probabilities=tuple(float(p) for p in probabilities_K),
+            fold=self.fold.name,
+        )

@@ -1,0 +1,166 @@
+"""Data-parallel fits through Ray Train: the same loop on several workers, one batch over all.
+
+Each worker reads the shard set itself, draws the same batches and computes its part; gradients
+and predictions are summed by ``torch.distributed`` (gloo on CPUs, nccl on GPUs). Not here: where
+Ray is started or joined, which the caller has done.
+
+Inside a Tune trial the trial holds its own resources while Train asks for more: give the trial
+``node:__internal_head__: 0.001`` and bound how many run at once, or both wait for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import ray
+from ray import train
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from spectrum.config import TrialConfig
+from spectrum.data.folds import draw_folds
+from spectrum.data.sequences import read_sequences
+from spectrum.data.shards import ShardSet
+from spectrum.data.units import Fold, SequenceData
+from spectrum.errors import SpectrumError, TrainingError
+from spectrum.records import FoldRecord, TrialEpochRecord
+from spectrum.targets import read_target
+from spectrum.training.place import Parallel
+from spectrum.training.record_lines import FollowedRecords, append_record
+from spectrum.training.trial import fit_trial
+
+__all__ = ["fit_trial_on_workers"]
+
+RECORDS_NAME = "records.jsonl"
+"""One line for each epoch of all folds, written by the first worker."""
+
+R = TypeVar("R")
+
+
+def fit_trial_on_workers(
+    shards: Path,
+    config: TrialConfig,
+    *,
+    storage: Path,
+    num_workers: int | None = None,
+    folds: Sequence[Fold] | None = None,
+    on_epoch: Callable[[TrialEpochRecord], None] | None = None,
+) -> tuple[list[TrialEpochRecord], tuple[FoldRecord, ...]]:
+    """Fit all folds of a trial on several workers; return its records.
+
+    Parameters
+    ----------
+    shards : folder of the shard set, readable on every node
+    storage : folder that every node can write
+        Gets ``records.jsonl``, ``checkpoints/`` and Ray Train's own folder ``train/``.
+    num_workers : >= 1, or None for ``training.workers``
+        Each gets one CPU, and one GPU where ``training.device`` asks for it or Ray has enough.
+    folds : or None to draw them from ``folds`` of the configuration
+    on_epoch : called in this process with each record as it comes, without its predictions
+
+    Raises
+    ------
+    TrainingError
+        Where a worker was lost, or the fit broke down.
+    """
+    num_workers = num_workers or config.training.workers
+    job = {
+        "shards": str(shards.absolute()),
+        "config": config.model_dump(mode="json"),
+        "folds": None if folds is None else tuple(folds),
+        "storage": str(storage.absolute()),
+    }
+    storage.mkdir(parents=True, exist_ok=True)
+    (storage / RECORDS_NAME).write_text("", encoding="utf-8")
+    trainer = _trainer(job, num_workers, has_gpus=_has_gpus(config, num_workers))
+    with FollowedRecords(storage / RECORDS_NAME, on_epoch or _ignore):
+        result = _fit(trainer)
+    epochs, records = result.return_value
+    return epochs, records
+
+
+def _ignore(record: TrialEpochRecord) -> None:
+    """Take a record that nobody asked for."""
+
+
+def _has_gpus(config: TrialConfig, num_workers: int) -> bool:
+    if config.training.device != "auto":
+        return config.training.device == "cuda"
+    return bool(ray.cluster_resources().get("GPU", 0.0) >= num_workers)
+
+
+def _trainer(job: dict[str, Any], num_workers: int, *, has_gpus: bool) -> TorchTrainer:
+    return TorchTrainer(
+        _work,
+        train_loop_config=job,
+        torch_config=TorchConfig(backend="nccl" if has_gpus else "gloo"),
+        scaling_config=train.ScalingConfig(num_workers=num_workers, use_gpu=has_gpus),
+        run_config=train.RunConfig(name="train", storage_path=job["storage"]),
+    )
+
+
+def _fit(trainer: TorchTrainer) -> Any:
+    try:
+        return trainer.fit()
+    except train.TrainingFailedError as err:
+        causes = [_cause(failure) for failure in getattr(err, "worker_failures", {}).values()]
+        ours = [cause for cause in causes if isinstance(cause, SpectrumError)]
+        if ours:
+            raise ours[0] from err
+        raise TrainingError(
+            f"Ray Train ended with {str(err).splitlines()[-1]}. Expected all workers to finish; "
+            "look at the worker's log under Ray's session folder, and at its memory."
+        ) from err
+
+
+def _cause(failure: BaseException) -> BaseException:
+    """Return the error that a worker raised, out of what Ray put around it."""
+    while (inner := getattr(failure, "cause", None) or failure.__cause__) is not None:
+        failure = inner
+    return failure
+
+
+def _work(job: dict[str, Any]) -> tuple[list[TrialEpochRecord], tuple[FoldRecord, ...]]:
+    """Fit the trial as one worker among all."""
+    context = train.get_context()
+    parallel = Parallel(rank=context.get_world_rank(), num_workers=context.get_world_size())
+    config = TrialConfig.model_validate(job["config"])
+    data = _read(Path(job["shards"]), config)
+    storage = Path(job["storage"])
+    fitting = fit_trial(
+        data,
+        job["folds"] or _draw(data, config),
+        config,
+        parallel=parallel,
+        checkpoints=storage / "checkpoints",
+    )
+    epochs: list[TrialEpochRecord] = []
+    records = _collect(fitting, epochs, storage if parallel.rank == 0 else None)
+    return epochs, records
+
+
+def _collect(
+    fitting: Generator[TrialEpochRecord, None, R],
+    epochs: list[TrialEpochRecord],
+    storage: Path | None,
+) -> R:
+    while True:
+        try:
+            record = next(fitting)
+        except StopIteration as stop:
+            final: R = stop.value
+            return final
+        epochs.append(record)
+        train.report({"epoch": record.epoch, "score": record.score.value})
+        if storage is not None:
+            append_record(storage / RECORDS_NAME, record)
+
+
+def _read(path: Path, config: TrialConfig) -> SequenceData:
+    return read_sequences(ShardSet.open(path), read_target(config.target), config.sequences)
+
+
+def _draw(data: SequenceData, config: TrialConfig) -> tuple[Fold, ...]:
+    watch = config.training.monitor_fraction if config.training.patience_epochs else None
+    return draw_folds(data.table, config.folds, paired=data.paired, monitor_fraction=watch)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from spectrum.config import ModelConfig
+from spectrum.errors import ConfigError
+from spectrum.model.slice_vit import SliceViT, build_model, count_parameters
+
+SMALL = {"embed_dim": 16, "depth": 1, "num_heads": 2, "attention_heads": 2, "patch_size": 4}
+SHAPE = {"num_slices": 3, "slice_shape": (7, 10), "num_volumes": 5, "num_classes": 4}
+
+
+def small_model(**options: object) -> SliceViT:
+    torch.manual_seed(0)
+    return build_model(ModelConfig.model_validate({**SMALL, **options}), **SHAPE).eval()
+
+
+def slices(num: int = 2) -> Tensor:
+    return torch.randn(num, 5, 3, 7, 10, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("patch_pooling", ["cls", "mean", "attention", "position"])
+@pytest.mark.parametrize("slice_pooling", ["mean", "attention", "position"])
+@pytest.mark.parametrize("temporal_pooling", ["mean", "attention"])
+def test_sequences_become_one_logit_a_class_under_every_pooling(
+    patch_pooling: str, slice_pooling: str, temporal_pooling: str
+) -> None:
+    model = small_model(
+        patch_pooling=patch_pooling,
+        slice_pooling=slice_pooling,
+        temporal_pooling=temporal_pooling,
+    )
+    assert model(slices()).shape == (2, 4)
+
+
+@pytest.mark.parametrize("patch_size", [1, 2, 3, 5, 7, 16])
+def test_every_voxel_counts_and_padding_adds_none(patch_size: int) -> None:
+    model = small_model(patch_size=patch_size)
+    inputs = slices(1).requires_grad_()
+    model(inputs)[0, 0].backward()
+    assert inputs.grad is not None
+    assert inputs.grad.shape == (1, 5, 3, 7, 10)
+    assert (inputs.grad != 0).all()
+
+
+def test_zeros_given_and_zeros_padded_are_the_same() -> None:
+    torch.manual_seed(0)
+    config = ModelConfig.model_validate(SMALL)
+    cut = build_model(config, **SHAPE).eval()
+    whole = build_model(config, **{**SHAPE, "slice_shape": (8, 12)}).eval()
+    whole.load_state_dict(cut.state_dict())
+    padded = torch.nn.functional.pad(slices(), (0, 2, 0, 1))
+    torch.testing.assert_close(whole(padded), cut(slices()))
+
+
+def test_permuting_the_batch_permutes_the_logits() -> None:
+    model = small_model()
+    inputs = slices(6)
+    order = torch.tensor([3, 1, 5, 0, 2, 4])
+    torch.testing.assert_close(model(inputs[order]), model(inputs)[order])
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_the_order_of_volumes_and_of_slices_matters(axis: int) -> None:
+    model = small_model()
+    assert not torch.allclose(model(slices()), model(slices().flip(axis)), atol=1e-6)
+
+
+def test_one_slice_one_volume_one_voxel_is_a_sequence() -> None:
+    model = build_model(
+        ModelConfig.model_validate(SMALL),
+        num_slices=1,
+        slice_shape=(1, 1),
+        num_volumes=1,
+        num_classes=2,
+    )
+    assert model(torch.randn(1, 1, 1, 1, 1)).shape == (1, 2)
+
+
+def test_no_blocks_leave_a_model_without_mixing() -> None:
+    assert small_model(slice_depth=0, temporal_depth=0)(slices()).shape == (2, 4)
+
+
+def test_depth_adds_parameters() -> None:
+    assert count_parameters(small_model(slice_depth=2)) > count_parameters(small_model())
+
+
+def test_a_timm_vit_brings_its_own_width() -> None:
+    model = build_model(
+        ModelConfig(backbone="vit_tiny_patch16_224", patch_size=8, attention_heads=3), **SHAPE
+    )
+    assert model.encoder.embed_dim == 192
+    assert model(slices()).shape == (2, 4)
+
+
+def test_an_unknown_backbone_names_the_nearest_vit() -> None:
+    with pytest.raises(
+        ConfigError, match=r"vit_tinny_patch16_224.*nearest is vit_tiny_patch16_224"
+    ):
+        build_model(ModelConfig(backbone="vit_tinny_patch16_224"), **SHAPE)
+
+
+def test_a_backbone_that_is_no_vit_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no ViT of timm"):
+        build_model(ModelConfig(backbone="resnet18"), **SHAPE)
+
+
+def test_heads_that_do_not_divide_the_width_of_a_backbone_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"width 192.*attention_heads: 5"):
+        build_model(ModelConfig(backbone="vit_tiny_patch16_224", attention_heads=5), **SHAPE)
+
+
+def test_class_token_pooling_needs_a_class_token() -> None:
+    with pytest.raises(ConfigError, match="has no class token"):
+        build_model(
+            ModelConfig(
+                backbone="vit_base_patch16_siglip_224", patch_pooling="cls", attention_heads=4
+            ),
+            **SHAPE,
+        )

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spectrum.training.batches import draw_epoch, iter_batches, num_steps
+
+COUNTS = st.integers(1, 300)
+SIZES = st.integers(1, 70)
+STEPS = st.integers(1, 60)
+
+
+@given(COUNTS, SIZES, STEPS)
+def test_an_epoch_passes_over_every_sequence_equally_often(
+    count: int, size: int, steps: int
+) -> None:
+    sequences = torch.arange(count) * 3
+    order = draw_epoch(
+        sequences, batch_size=size, min_steps=steps, generator=torch.Generator().manual_seed(1)
+    )
+    values, times = order.unique(return_counts=True)
+    assert torch.equal(values, sequences)
+    assert len(times.unique()) == 1
+
+
+@given(COUNTS, SIZES, STEPS)
+def test_an_epoch_has_the_steps_it_must_and_no_needless_pass(
+    count: int, size: int, steps: int
+) -> None:
+    passes = 1
+    while math.ceil(count * passes / size) < steps:
+        passes += 1
+    assert num_steps(count, batch_size=size, min_steps=steps) == math.ceil(count * passes / size)
+
+
+@given(COUNTS, SIZES)
+def test_batches_cover_all_once_in_order(count: int, size: int) -> None:
+    covered = [i for part in iter_batches(count, size) for i in range(part.start, part.stop)]
+    assert covered == list(range(count))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_order_is_that_of_the_seed(seed: int) -> None:
+    def order(seed: int) -> list[int]:
+        generator = torch.Generator().manual_seed(seed)
+        drawn = draw_epoch(torch.arange(50), batch_size=8, min_steps=1, generator=generator)
+        return [int(i) for i in drawn]
+
+    assert order(seed) == order(seed) != order(seed + 1)
