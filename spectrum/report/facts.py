@@ -127,12 +127,17 @@ def references(study: StudyView) -> tuple[Reference, ...]:
     """Return floor, majority, chance and default configuration, as far as the study has them."""
     floor = study.floor or {}
     found = [
-        ("default", (study.default or {}).get("score"), "the default configuration scores"),
+        ("default", _default_score(study), "the default configuration scores"),
         ("floor", floor.get("floor"), "the floor (acquisition numbers alone) is"),
         ("majority", floor.get("majority"), "always answering the majority class scores"),
         ("chance", floor.get("chance"), "chance is"),
     ]
     return tuple(_reference(*entry) for entry in found if entry[1] is not None)
+
+
+def _default_score(study: StudyView) -> Any:
+    default = study.default or {}
+    return default.get("score") if default.get("state", "complete") == "complete" else None
 
 
 def _reference(name: str, score: Any, meaning: str) -> Reference:

@@ -37,6 +37,9 @@ __all__ = ["write_report"]
 MAX_ROWS = 200
 """Trials listed; the others are in trials.jsonl."""
 
+MAX_COLUMNS = 8
+"""Parameters listed with each trial, the most important first."""
+
 _HERE = Path(__file__).parent
 
 
@@ -116,7 +119,8 @@ def _context(
     study: StudyView, importance: Mapping[str, float], pictures: Mapping[str, Picture]
 ) -> dict[str, Any]:
     space = study.manifest.get("space") or {}
-    paths = tuple(space.get("parameters") or _params_of(study))
+    searched = tuple(space.get("parameters") or _params_of(study))
+    paths = tuple(sorted(searched, key=lambda path: -importance.get(path, 0.0)))[:MAX_COLUMNS]
     rows = leaderboard(study, paths)
     best = study.best
     return {
@@ -133,6 +137,7 @@ def _context(
         "default_config": flat(_default_config(study)),
         "datasets": dataset_scores(best) if best else {},
         "paths": paths,
+        "num_paths_left_out": len(searched) - len(paths),
         "rows": rows[:MAX_ROWS],
         "num_rows_left_out": max(0, len(rows) - MAX_ROWS),
         "causes": [row for row in rows if row.cause],

@@ -7,7 +7,6 @@ and never makes a second one. It lies inside ``.aim``, so that it goes when the 
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +63,8 @@ class RunMap:
     def set_digest(self, number: int, line: Any) -> None:
         """Note that a run shows this line and all its epochs; None takes the note away."""
         if line is None:
-            self.digest_of_trial.pop(number, None)
+            if self.digest_of_trial.pop(number, None) is None:
+                return
         else:
             self.digest_of_trial[number] = fingerprint(line)
         self.write()
@@ -83,10 +83,7 @@ class RunMap:
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
         aside = self.path.with_suffix(".aside")
-        with aside.open("w", encoding="utf-8") as file:
-            json.dump(value, file)
-            file.flush()
-            os.fsync(file.fileno())
+        aside.write_text(json.dumps(value), encoding="utf-8")
         aside.replace(self.path)
 
 

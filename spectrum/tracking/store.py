@@ -38,7 +38,8 @@ class AimStore:
         """Return the open run of a trial; begin or continue it where it is not open."""
         if number not in self._open:
             run = self._open_run(self.runs.hash_of(number))
-            run.name = f"trial {number}"
+            if run.name != f"trial {number}":
+                run.name = f"trial {number}"
             self._open[number] = run
         return self._open[number]
 
@@ -48,14 +49,16 @@ class AimStore:
         self._chunk(run_hash).mkdir(parents=True, exist_ok=True)
         Repo._all_run_hashes.cache_clear()
         self._release_mark_of_dead_owner(run_hash)
-        return Run(
+        run = Run(
             run_hash,
             repo=self._repo,
-            experiment=self._study,
             system_tracking_interval=None,
             log_system_params=False,
             capture_terminal_logs=False,
         )
+        if run.experiment != self._study:
+            run.experiment = self._study
+        return run
 
     def _chunk(self, run_hash: str) -> Path:
         return Path(self._repo.path) / "meta" / "chunks" / run_hash

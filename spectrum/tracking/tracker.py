@@ -88,9 +88,16 @@ class AimTracker:
         self._guard(f"end of trial {number}", lambda: self._finish(number, line, tags))
 
     def close(self) -> None:
-        """Close the runs that are still open, as unfinished."""
-        if self._store is not None:
-            self._guard("close", self._close_all)
+        """Close the runs still open, as unfinished; make good what failed on the way.
+
+        The latter needs the study's folder beside ``.aim``, where ``spectrum search`` puts it.
+        """
+        if self._store is None:
+            return
+        self._guard("close", self._close_all)
+        folder = self._repo / self._study
+        if (folder / "study.json").is_file():
+            self._guard("check at close", lambda: self._sync_ended(view_study(folder), []))
 
     def sync(self, study_folder: Path) -> int:
         """Make Aim equal to a study folder: add what is missing, repeat nothing, drop strays.
@@ -204,12 +211,8 @@ class AimTracker:
         store.index(numbers)
 
     def _sync(self, study: StudyView, written: list[int]) -> None:
+        self._sync_ended(study, written)
         store = self._opened()
-        for line in study.lines:
-            number = line["number"]
-            if not (store.exists(number) and store.runs.shows(number, plain(line))):
-                self._replay(number, line, study)
-                written.append(number)
         for number in sorted(set(study.unfinished) - set(store.open_trials)):
             self._log_all(number, study)
             written.append(number)
@@ -218,6 +221,14 @@ class AimTracker:
         ):
             store.delete(number)
             written.append(number)
+
+    def _sync_ended(self, study: StudyView, written: list[int]) -> None:
+        store = self._opened()
+        for line in study.lines:
+            number = line["number"]
+            if not (store.exists(number) and store.runs.shows(number, plain(line))):
+                self._replay(number, line, study)
+                written.append(number)
 
     def _replay(self, number: int, line: TrialLine, study: StudyView) -> None:
         self._start(number, line.get("config") or {}, line.get("params") or {})

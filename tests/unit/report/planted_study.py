@@ -243,6 +243,13 @@ def _manifest(name: str) -> dict[str, Any]:
         "versions": {"spectrum": "0.1.0", "python": "3.11.7", "torch": "2.15.0"},
         "git_revision": "0123456789abcdef",
         "data": {"fingerprints": {"ds000002": "cd" * 32}},
+        "refused": [
+            {
+                "code": "too-few-volumes",
+                "path": "ds000002/sub-09_task-learning_run-1_bold.nii.gz",
+                "message": "The run has 3 volumes; a sequence needs 8.",
+            }
+        ],
         "seed": 0,
         "created": "2026-01-05T08:59:00+00:00",
     }

@@ -107,6 +107,11 @@ def test_references_are_those_that_the_study_has(study: StudyView) -> None:
     assert references(bare) == ()
 
 
+def test_a_default_that_did_not_finish_is_no_reference(study: StudyView) -> None:
+    stopped = replace(study, default={**(study.default or {}), "state": "pruned"})
+    assert "default" not in {row.name for row in references(stopped)}
+
+
 def test_subjects_are_grouped_by_data_set() -> None:
     by_group = {"ds000011/sub-01": 0.5, "ds000002/sub-02": 1.0, "ds000002/sub-01": 0.0}
     assert dataset_scores({"score": {"by_group": by_group}}) == {

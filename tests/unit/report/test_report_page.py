@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ import pytest
 
 from spectrum.errors import SearchError
 from spectrum.report import write_report
+from spectrum.search.space import read_space, space_from_mapping
 from tests.unit.report.planted_study import (
     line_of,
     planted_trials,
@@ -107,6 +109,19 @@ def test_the_page_names_failures_versions_and_the_search_space(page: Page) -> No
     assert "0123456789abcdef" in page.text
     assert "2.15.0" in page.text
     assert "log_uniform: [1.0e-05, 0.01]" in page.text
+
+
+def test_the_page_names_refused_runs(page: Page) -> None:
+    assert "1 problem was found in the data" in page.text
+    assert "The run has 3 volumes; a sequence needs 8." in page.text
+
+
+def test_the_search_space_on_the_page_can_be_searched_again(folder: Path, tmp_path: Path) -> None:
+    space = json.loads((folder / "study.json").read_text())["space"]
+    text = (folder / "report" / "index.html").read_text()
+    listing = html.unescape(re.findall(r"<pre><code>(.*?)</code></pre>", text, re.DOTALL)[-1])
+    (tmp_path / "space.yaml").write_text(listing)
+    assert read_space(tmp_path / "space.yaml") == space_from_mapping(space)
 
 
 def test_the_same_study_makes_the_same_page(folder: Path, tmp_path: Path) -> None:

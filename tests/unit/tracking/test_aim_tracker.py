@@ -263,6 +263,19 @@ def test_sync_leaves_trials_alone_that_were_followed_live(
     assert AimTracker(tmp_path, study="planted").sync(study) == 0
 
 
+def test_what_failed_on_the_way_is_made_good_at_the_end(
+    tmp_path: Path, tracker: AimTracker
+) -> None:
+    write_study(tmp_path / "planted", trials=planted_trials()[2:3])
+    trial = planted_trials()[2]
+    tracker.start_trial(2, config=trial.config, params=trial.params)
+    tracker.log_epoch(2, epochs_of(trial)[0])
+    tracker.finish_trial(2, line_of(trial), tags=())
+    tracker.close()
+    assert tracker.num_errors == 0
+    assert sorted(steps(found(tmp_path)["trial 2"], "score", ALL)) == [0, 1, 2, 3, 4]
+
+
 def test_sync_adds_what_a_follower_missed(tmp_path: Path, tracker: AimTracker) -> None:
     study = write_study(tmp_path / "planted")
     trial = planted_trials()[2]
