@@ -2,9 +2,9 @@
 
     python tests/benchmarks/truths.py --json
 
-Trains the default configuration of ``quickstart`` over leave-one-dataset-out folds for each seed
-and truth. ``ours`` is the score, ``peer`` chance. The goal of an effect is p < 0.01; that of a null
-is a score inside the central 95 % of what guessing gives for as many pairs and subjects.
+Trains the default configuration of ``quickstart`` over leave-one-dataset-out folds for each
+seed and truth. ``ours`` is the score, ``peer`` chance. An effect must have p < 0.01; the score of a
+null must lie in the central 95 % of what guessing gives for as many pairs and subjects.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def compare(truth: Literal["effect", "null"], seed: int, num_subjects: int) -> d
         "floor": floor["score"],
         "floor_ci95": floor["ci95"],
         "seconds": round(result.seconds, 1),
-        "machine": f"{available_cpus()} CPUs, {platform.machine()}, Python {platform.python_version()}",
+        "machine": f"{available_cpus()} CPUs, {platform.machine()}",
         "date": datetime.now(UTC).date().isoformat(),
     }
 
