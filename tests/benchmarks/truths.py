@@ -3,8 +3,8 @@
     python tests/benchmarks/truths.py --json
 
 Trains the default configuration of ``quickstart`` over leave-one-dataset-out folds for each
-seed and truth. ``ours`` is the score, ``peer`` chance. An effect must have p < 0.01; the score of a
-null must lie in the central 95 % of what guessing gives for as many pairs and subjects.
+seed and truth. ``ours`` is the score, ``peer`` chance. An effect must have p < 0.01; a null
+must score in the central 95 % of what guessing gives for as many pairs and subjects.
 """
 
 from __future__ import annotations
