@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,7 +34,10 @@ BLOCK_VOLUMES: Final = 16
 OPENING_MM: Final = 6.0
 """nilearn opens a mask by 2 voxels, made for 3 mm; larger voxels are opened by fewer."""
 
+FWHM_OF_SD: Final = math.sqrt(8.0 * math.log(2.0))
+
 Affine = NDArray[np.float64]
+Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,32 +154,63 @@ def to_grid(
     data_XYZV : float32, Fortran order, on the target grid, 0 outside
     inside_XYZ : voxels that are covered by weight to one half or more
     """
-    num_volumes = data_XYZV.shape[3]
-    out = np.zeros((*target.shape, num_volumes), dtype=np.float32, order="F")
-    is_same = target.shape == source.shape and np.allclose(target.affine, source.affine)
-    cover_XYZ = (
-        weights_XYZ.astype(np.float32)
-        if is_same
-        else _resample(weights_XYZ.astype(np.float32)[..., None], source, target)[..., 0]
-    )
-    inside_XYZ = cover_XYZ >= 0.5
-    for start in range(0, num_volumes, BLOCK_VOLUMES):
-        block = np.where(
-            weights_XYZ[..., None], data_XYZV[..., start : start + BLOCK_VOLUMES], 0
-        ).astype(np.float32)
-        if not is_same:
-            block = _resample(block, source, target)
-        block[~inside_XYZ] = 0.0
-        block[inside_XYZ] /= cover_XYZ[inside_XYZ][:, None]
-        out[..., start : start + BLOCK_VOLUMES] = block
+    out = np.zeros((*target.shape, data_XYZV.shape[3]), dtype=np.float32, order="F")
+    if target.shape == source.shape and np.allclose(target.affine, source.affine):
+        for volumes in _blocks(out):
+            out[..., volumes] = np.where(weights_XYZ[..., None], data_XYZV[..., volumes], 0)
+        return out, weights_XYZ
+    fwhm_mm = np.sqrt(np.maximum(target.voxel_mm**2 - source.voxel_mm**2, 0.0))
+    near = _box(weights_XYZ, _radius(fwhm_mm, source))
+    data_XYZV, weights_XYZ, source = data_XYZV[near], weights_XYZ[near], _cropped(source, near)
+    weights = weights_XYZ.astype(np.float32)[..., None]
+    cover = _resample(weights, source, target, fwhm_mm)
+    inside_XYZ = cover[..., 0] >= 0.5
+    box = _box(inside_XYZ, (0, 0, 0))
+    share = np.where(inside_XYZ[..., None], 1.0 / np.maximum(cover, 0.5), 0.0)[box]
+    for volumes in _blocks(out):
+        block = np.where(weights > 0, data_XYZV[..., volumes], 0).astype(np.float32)
+        resampled = _resample(block, source, _cropped(target, box), fwhm_mm)
+        out[(*box, volumes)] = resampled * share
     return out, inside_XYZ
 
 
-def _resample(data_XYZV: NDArray[np.float32], source: Grid, target: Grid) -> NDArray[np.float32]:
+def _blocks(data_XYZV: NDArray[Any]) -> Iterator[slice]:
+    for start in range(0, data_XYZV.shape[3], BLOCK_VOLUMES):
+        yield slice(start, start + BLOCK_VOLUMES)
+
+
+def _radius(fwhm_mm: NDArray[np.float64], grid: Grid) -> tuple[int, int, int]:
+    """Return how many voxels away a Gaussian is felt; scipy cuts it at 4 SD."""
+    sd_voxels = fwhm_mm / FWHM_OF_SD / grid.voxel_mm
+    x, y, z = (math.ceil(4.0 * sd + 0.5) + 1 for sd in sd_voxels)
+    return x, y, z
+
+
+def _box(mask_XYZ: NDArray[np.bool_], margin: tuple[int, int, int]) -> Box:
+    """Return the box around a mask, some voxels larger; what lies outside has no influence."""
+    if not mask_XYZ.any():
+        return slice(0, 1), slice(0, 1), slice(0, 1)
+    sides = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        used = np.flatnonzero(mask_XYZ.any(axis=others))
+        low = max(0, int(used[0]) - margin[axis])
+        sides.append(slice(low, min(mask_XYZ.shape[axis], int(used[-1]) + 1 + margin[axis])))
+    return sides[0], sides[1], sides[2]
+
+
+def _cropped(grid: Grid, box: Box) -> Grid:
+    corner = np.array([side.start for side in box], dtype=np.float64)
+    x, y, z = (side.stop - side.start for side in box)
+    return Grid(shape=(x, y, z), affine=_moved(grid.affine, grid.affine[:3, :3] @ corner))
+
+
+def _resample(
+    data_XYZV: NDArray[np.float32], source: Grid, target: Grid, fwhm_mm: NDArray[np.float64]
+) -> NDArray[np.float32]:
     """Smooth against aliasing, add a rim of zeros (numbers and weights fade alike), resample."""
     from nilearn.image import resample_img, smooth_img
 
-    fwhm_mm = np.sqrt(np.maximum(target.voxel_mm**2 - source.voxel_mm**2, 0.0))
     smooth = smooth_img(_image(data_XYZV, source), fwhm=fwhm_mm.tolist())
     padded = np.pad(np.asarray(smooth.dataobj), ((1, 1), (1, 1), (1, 1), (0, 0)))
     rim = _moved(source.affine, -source.affine[:3, :3] @ np.ones(3))
@@ -208,15 +243,14 @@ def smooth_within(
 
     if math.isclose(fwhm_mm, 0.0):
         return data_XYZV
-    cover = smooth_img(_image(inside_XYZ.astype(np.float32), grid), fwhm=fwhm_mm)
-    cover_XYZ = np.where(inside_XYZ, np.asarray(cover.dataobj), 1.0).astype(np.float32)
+    box = _box(inside_XYZ, _radius(np.full(3, fwhm_mm), grid))
+    small, inside = _cropped(grid, box), inside_XYZ[box][..., None]
+    cover = smooth_img(_image(inside.astype(np.float32), small), fwhm=fwhm_mm)
+    share = np.where(inside, 1.0 / np.where(inside, np.asarray(cover.dataobj), 1.0), 0.0)
     out = np.zeros(data_XYZV.shape, dtype=np.float32, order="F")
-    for start in range(0, data_XYZV.shape[3], BLOCK_VOLUMES):
-        block = data_XYZV[..., start : start + BLOCK_VOLUMES]
-        smooth = np.asarray(smooth_img(_image(block, grid), fwhm=fwhm_mm).dataobj)
-        out[..., start : start + BLOCK_VOLUMES] = np.where(
-            inside_XYZ[..., None], smooth / cover_XYZ[..., None], 0.0
-        )
+    for volumes in _blocks(out):
+        smooth = smooth_img(_image(data_XYZV[(*box, volumes)], small), fwhm=fwhm_mm)
+        out[(*box, volumes)] = np.asarray(smooth.dataobj) * share
     return out
 
 
