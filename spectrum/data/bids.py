@@ -45,7 +45,7 @@ def index_bids(roots: Sequence[Path]) -> RunTable:
 
     Returns
     -------
-    table : runs in the order of their keys, each with its own problems, and all problems
+    table : runs in the order of their keys, with absolute paths, and all problems
         Codes: missing-image, unreadable-image, not-4d, no-tr, tr-mismatch, bad-sidecar,
         no-events, bad-name, duplicate-run, other-output, several-spaces.
 
@@ -58,7 +58,7 @@ def index_bids(roots: Sequence[Path]) -> RunTable:
     runs: list[Run] = []
     problems: list[Problem] = []
     for root in roots:
-        found = _Indexer.open(root)
+        found = _Indexer.open(root.absolute())
         runs += found.runs()
         problems += found.problems
     runs.sort(key=lambda run: run.key)

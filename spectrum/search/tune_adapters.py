@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -24,12 +24,12 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import NoopStopper, Stopper
 
-from spectrum.config import TrialConfig
 from spectrum.errors import SearchError, SpectrumError
 from spectrum.records import TrialEpochRecord
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
-from spectrum.search.trials import Failure, Objective, ObjectiveMaker, TrialEnd
+from spectrum.search.trial_actor import TrialActor
+from spectrum.search.trials import Failure, ObjectiveMaker, TrialEnd
 
 __all__ = ["num_concurrent", "run_trials"]
 
@@ -48,65 +48,6 @@ RETRIES_OF_LOST_WORKER: Final = 1
 
 MAX_ERROR_TEXT: Final = 500
 """Characters of Tune's account of a lost worker that are kept."""
-
-
-class TrialActor(tune.Trainable):  # type: ignore[misc]
-    """Runs one trial after the other in one process; a step is an epoch."""
-
-    _objective: Objective | None = None
-    _epochs: Generator[TrialEpochRecord, None, TrialEnd] | None = None
-
-    def setup(self, config: dict[str, Any], make_objective: ObjectiveMaker | None = None) -> None:
-        """Take the first trial; its first step builds the objective, as errors are told there."""
-        self._make_objective = make_objective
-        self._begin(config)
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next trial and keep the process."""
-        self.cleanup()
-        self._begin(new_config)
-        return True
-
-    def step(self) -> dict[str, Any]:
-        """Run one epoch; an error is a result, so that the process lives on."""
-        try:
-            return self._advance()
-        except Exception as err:
-            return {"failure": Failure(kind=type(err).__name__, message=str(err)), "done": True}
-
-    def cleanup(self) -> None:
-        """Give back what the trial holds."""
-        if self._epochs is not None:
-            self._epochs.close()
-            self._epochs = None
-
-    def _begin(self, config: Mapping[str, Any]) -> None:
-        self._number = int(config["number"])
-        self._trial_config = str(config["trial_config"])
-
-    def _advance(self) -> dict[str, Any]:
-        if self._epochs is None:
-            if self._objective is None:
-                assert self._make_objective is not None
-                self._objective = self._make_objective()
-            config = TrialConfig.model_validate(json.loads(self._trial_config))
-            self._epochs = self._objective(self._number, config)
-        record = next(self._epochs, None)
-        if record is None:
-            return {"done": True}
-        result: dict[str, Any] = {"record": record, "epoch": record.epoch, "done": record.finished}
-        if record.finished:
-            result["end"] = _end_of(self._epochs)
-        return {**result, "score": record.score.value}
-
-
-def _end_of(epochs: Generator[TrialEpochRecord, None, TrialEnd]) -> TrialEnd:
-    try:
-        next(epochs)
-    except StopIteration as stop:
-        end: TrialEnd = stop.value
-        return end
-    raise SearchError("The trial went on after the record that says it finished.")
 
 
 class _Session:

@@ -24,8 +24,8 @@ DOORWAYS = {
     "pyarrow.parquet": ("data/shards.py",),
     "ray.data": ("data/pipeline.py",),
     "ray.train": ("training/workers.py",),
-    "ray.tune": ("search/study.py", "search/tune_adapters.py", "search/objective.py"),
-    "isal": ("data/images.py",),
+    "ray.tune": ("search/tune_adapters.py", "search/trial_actor.py"),
+    "isal": ("data/images.py", "data/simulate/writing.py"),
 }
 
 FORBIDDEN_CALLS = ("eval", "exec")
