@@ -64,6 +64,16 @@ class StudyFolder:
         return self.path / "best"
 
     @property
+    def folds(self) -> Path:
+        """The fold manifest."""
+        return self.path / "folds.json"
+
+    @property
+    def trials(self) -> Path:
+        """Folder of the trials' own folders."""
+        return self.path / "trials"
+
+    @property
     def _manifest(self) -> Path:
         return self.path / "study.json"
 
@@ -73,7 +83,7 @@ class StudyFolder:
 
     def trial(self, number: int) -> Path:
         """Return the folder of one trial."""
-        return self.path / "trials" / str(number)
+        return self.trials / str(number)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -126,6 +136,10 @@ class StudyFolder:
     def write(self, name: str, value: Any) -> None:
         """Write a further JSON file of the study, such as folds.json."""
         write_json(self.path / name, value)
+
+    def has(self, name: str) -> bool:
+        """Return whether a further file of the study is there."""
+        return (self.path / name).is_file()
 
     def read(self, name: str) -> Any:
         """Read a further JSON file of the study."""

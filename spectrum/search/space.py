@@ -35,6 +35,7 @@ REASON_OF_FIXED: Final = {
     "target": "scores of two targets cannot be compared",
     "folds": "scores over two sets of folds cannot be compared",
     "seed": "the best of several seeds is luck, not a choice",
+    "training.monitor_fraction": "folds are drawn once, with their monitor groups",
     "training.workers": "trials of one study share their resources evenly",
 }
 """Config paths, or sections, that are never searched, and why."""

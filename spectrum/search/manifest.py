@@ -1,0 +1,139 @@
+"""What a study was begun with, and the refusal to continue it with anything else."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+import spectrum
+from spectrum.data.recipe import STEP_VERSIONS
+from spectrum.errors import SearchError
+from spectrum.search.space import SearchSpace
+
+__all__ = ["build_manifest", "refuse_change"]
+
+LIBRARIES: Final = ("numpy", "optuna", "pyarrow", "ray", "timm", "torch")
+"""Libraries whose versions are noted."""
+
+FREE_TO_CHANGE: Final = (
+    "description",
+    "study.num_trials",
+    "study.max_failed",
+    "study.gpus_per_trial",
+)
+"""Parts of a space that decide no number of a trial."""
+
+MAX_DIFFERENCES: Final = 5
+"""Differences that a refusal names."""
+
+
+def build_manifest(
+    space: SearchSpace,
+    *,
+    name: str,
+    data: Mapping[str, Any],
+    refused: Sequence[Mapping[str, Any]] = (),
+    created: datetime | None = None,
+) -> dict[str, Any]:
+    """Return what study.json says, without schema and digest.
+
+    Parameters
+    ----------
+    name : of the study
+    data : fingerprints of what the trials read
+    refused : runs that could not be used, each with code, path and message
+    created : now, if None
+    """
+    return {
+        "name": name,
+        "created": (created or datetime.now(UTC)).isoformat(timespec="seconds"),
+        "seed": space.study.seed,
+        "space": space.model_dump(mode="json"),
+        "versions": versions(),
+        "git_revision": git_revision(Path(spectrum.__file__).parent),
+        "data": dict(data),
+        "refused": [dict(problem) for problem in refused],
+    }
+
+
+def refuse_change(
+    begun: Mapping[str, Any], space: SearchSpace, data: Mapping[str, Any] | None
+) -> None:
+    """Raise SearchError with the differences where space, data or code is not what a study had.
+
+    Parameters
+    ----------
+    begun : manifest of the study
+    data : None where nothing will be read
+    """
+    now = {"space": space.model_dump(mode="json"), "code": _code(versions())}
+    before = {"space": begun["space"], "code": _code(begun["versions"])}
+    if data is not None:
+        now["data"], before["data"] = dict(data), begun["data"]
+    found = [
+        line
+        for path, line in _differences(before, now, "")
+        if path.removeprefix("space.") not in FREE_TO_CHANGE
+    ]
+    if found:
+        more = f"; and {len(found) - MAX_DIFFERENCES} more" if len(found) > MAX_DIFFERENCES else ""
+        raise SearchError(
+            f"The study {begun['name']} was begun with other inputs: "
+            f"{'; '.join(found[:MAX_DIFFERENCES])}{more}. Restore them to continue it, or search "
+            "under another name."
+        )
+
+
+def versions() -> dict[str, Any]:
+    """Return the versions of Spectrum, Python, the libraries and the steps of a recipe."""
+    return {
+        "spectrum": spectrum.__version__,
+        "python": platform.python_version(),
+        **{name: _version_of(name) for name in LIBRARIES},
+        "steps": dict(STEP_VERSIONS),
+    }
+
+
+def git_revision(folder: Path) -> str | None:
+    """Return the commit that a folder's files are from; None where git does not track them."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    for arguments in (["ls-files", "--error-unmatch", "."], ["rev-parse", "HEAD"]):
+        told = subprocess.run(
+            [git, "-C", str(folder), *arguments], capture_output=True, text=True, check=False
+        )
+        if told.returncode:
+            return None
+    return told.stdout.strip()
+
+
+def _version_of(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _code(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {"spectrum": told["spectrum"], "steps": told["steps"]}
+
+
+def _differences(before: Any, now: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for name in dict.fromkeys((*before, *now)):
+            inner = f"{path}.{name}" if path else str(name)
+            yield from _differences(before.get(name), now.get(name), inner)
+    elif before != now:
+        yield path, f"{path} was {_short(before)} and is {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = "absent" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,110 @@
+"""The objective of a real study: one configuration over all folds, in one process.
+
+The recipe of a trial selects its shard set, and makes it where no trial has yet. Not here: Ray
+Tune, which calls this once a trial, and how a fold is fitted (``spectrum.training``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from spectrum.config import TrialConfig, canonical_json
+from spectrum.data.folds import check_folds, read_folds
+from spectrum.data.pipeline import prepare
+from spectrum.data.runs import RunTable
+from spectrum.data.sequences import read_sequences
+from spectrum.data.shards import ShardSet
+from spectrum.data.units import Fold, SequenceData, SequenceTable
+from spectrum.records import TrialEpochRecord
+from spectrum.scores import further_metrics
+from spectrum.search.trials import TrialEnd
+from spectrum.targets import Target
+
+__all__ = ["SharedInputs", "StudyObjective", "folds_of_trial"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedInputs:
+    """What all trials of a study share; plain values, which travel to worker processes.
+
+    ``folds`` is the study's fold manifest, ``trials`` the folder of the trials' own folders.
+    """
+
+    table: RunTable
+    target: Target
+    shards_root: Path
+    folds: Path
+    trials: Path
+
+
+class StudyObjective:
+    """Trains trials one after the other; keeps the volumes of the last one.
+
+    Parameters
+    ----------
+    shared : the same for all trials
+    """
+
+    def __init__(self, shared: SharedInputs) -> None:
+        self._shared = shared
+        self._key = ""
+        self._data: SequenceData | None = None
+
+    def __call__(
+        self, number: int, config: TrialConfig
+    ) -> Generator[TrialEpochRecord, None, TrialEnd]:
+        """Run one trial; yield a record after each epoch of all folds."""
+        import torch
+
+        from spectrum.training.trial import fit_trial
+
+        torch.set_num_threads(1)
+        data = self._read(config)
+        folds = folds_of_trial(self._shared.folds, data.table, config)
+        checkpoints = self._shared.trials / str(number) / "checkpoints"
+        records = yield from fit_trial(data, folds, config, checkpoints=checkpoints)
+        predictions = tuple(p for record in records for p in record.predictions)
+        return TrialEnd(folds=records, metrics=further_metrics(predictions, data.table.classes))
+
+    def _read(self, config: TrialConfig) -> SequenceData:
+        shared = self._shared
+        prepared = prepare(
+            shared.table,
+            config.preprocessing,
+            shards_root=shared.shards_root,
+            cpus_per_run=0.0,
+            target=shared.target,
+        )
+        shards = ShardSet.open(prepared.shards)
+        key = canonical_json(
+            [shards.manifest.content_hash, config.sequences.model_dump(mode="json")]
+        )
+        if self._data is None or key != self._key:
+            self._data = None
+            self._data = read_sequences(shards, shared.target, config.sequences)
+            self._key = key
+        return self._data
+
+
+def folds_of_trial(path: Path, table: SequenceTable, config: TrialConfig) -> tuple[Fold, ...]:
+    """Return the study's folds over the units of one trial's data.
+
+    A trial that stops no fold early trains on the monitor units too.
+
+    Raises
+    ------
+    LeakageError
+        Where a group stands on two sides.
+    DataError
+        Where the data lacks a unit of the folds, so that its score could not be compared.
+    """
+    folds = read_folds(path, table)
+    if config.training.patience_epochs is None:
+        folds = tuple(
+            replace(fold, training=tuple(sorted((*fold.training, *fold.monitor))), monitor=())
+            for fold in folds
+        )
+    check_folds(folds, table, config.folds)
+    return folds

@@ -1,0 +1,101 @@
+"""What stands before the first trial: runs, folds, floor, and the fingerprints of the data.
+
+Folds are drawn once, from the default configuration's data, and name their units, so that they
+hold for every recipe. The floor is measured once, on the raw runs' numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from spectrum.config import fingerprint
+from spectrum.data.bids import index_bids
+from spectrum.data.folds import check_folds, draw_folds, fold_manifest
+from spectrum.data.pipeline import prepare
+from spectrum.data.runs import RunTable
+from spectrum.data.sequences import build_table
+from spectrum.data.shards import ShardSet
+from spectrum.data.units import Fold, SequenceTable
+from spectrum.evaluation.audit import measure_floor
+from spectrum.search.space import SearchSpace
+from spectrum.targets import Target, read_target
+
+__all__ = ["Preparation", "prepare_study"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """The default configuration's data, ready to be searched on."""
+
+    space: SearchSpace
+    table: RunTable
+    target: Target
+    shards: ShardSet
+    units: SequenceTable
+    folds: tuple[Fold, ...]
+    refused: tuple[Mapping[str, Any], ...]
+
+    @property
+    def fold_manifest(self) -> dict[str, Any]:
+        """Folds by the names of their units, with a content hash."""
+        return fold_manifest(self.folds, self.units, self.space.default_config.folds)
+
+    @property
+    def fingerprints(self) -> dict[str, Any]:
+        """What must be the same for trials to be comparable: images, content, target, folds."""
+        runs = self.shards.manifest.runs
+        return {
+            "runs": {str(run.key): run.image_sha256 for run in runs},
+            "content": self.shards.manifest.content_hash,
+            "target": fingerprint(self.target.model_dump(mode="json")),
+            "folds": self.fold_manifest["content_hash"],
+        }
+
+    def measure_floor(self) -> dict[str, Any]:
+        """Return what acquisition numbers alone score on the folds, as JSON."""
+        return measure_floor(
+            self.shards,
+            self.units,
+            self.folds,
+            target=self.target,
+            scheme=self.space.default_config.folds.scheme,
+        ).to_json()
+
+
+def prepare_study(space: SearchSpace, roots: Sequence[Path], *, shards_root: Path) -> Preparation:
+    """Index the trees, make the default configuration's shards, cut units and draw folds.
+
+    Raises
+    ------
+    TargetError, ConfigError, DataError
+        Where no run is usable, or the target has no scorable fold under the scheme.
+    """
+    config = space.default_config
+    target = read_target(config.target)
+    table = index_bids(roots)
+    prepared = prepare(table, config.preprocessing, shards_root=shards_root, target=target)
+    shards = ShardSet.open(prepared.shards)
+    units = build_table(shards.manifest.runs, target, config.sequences)
+    folds = draw_folds(
+        units, config.folds, paired=target.paired, monitor_fraction=_monitor_fraction(space)
+    )
+    check_folds(folds, units, config.folds)
+    return Preparation(
+        space=space,
+        table=table,
+        target=target,
+        shards=shards,
+        units=units,
+        folds=folds,
+        refused=tuple(asdict(problem) for problem in prepared.refused),
+    )
+
+
+def _monitor_fraction(space: SearchSpace) -> float | None:
+    """Return the share of monitor groups where any trial may stop a fold early."""
+    training = space.default_config.training
+    may_stop = training.patience_epochs or "training.patience_epochs" in space.parameters
+    return training.monitor_fraction if may_stop else None

@@ -1,0 +1,179 @@
+"""A study from its first trial to its result: begin or resume, run, close.
+
+Not here: what runs where (``tune_adapters``), what is written when (``driver``), and what a trial
+does (``objective``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from spectrum.data.folds import write_folds
+from spectrum.errors import SearchError
+from spectrum.search.driver import StudyDriver, best_line
+from spectrum.search.folder import StudyFolder
+from spectrum.search.manifest import build_manifest, refuse_change
+from spectrum.search.objective import SharedInputs, StudyObjective
+from spectrum.search.plan import plan_study
+from spectrum.search.preparation import Preparation, prepare_study
+from spectrum.search.result import StudyResult
+from spectrum.search.space import SearchSpace
+from spectrum.search.tracker import Tracker
+
+__all__ = ["StudyResult", "plan_study", "run_study"]
+
+TrackerMaker = Callable[[Mapping[str, Any]], Tracker]
+Progress = Callable[[int, int], None]
+
+
+def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
+    space: SearchSpace,
+    *,
+    roots: Sequence[Path],
+    shards_root: Path,
+    folder: Path,
+    make_tracker: TrackerMaker,
+    num_trials: int | None = None,
+    max_concurrent: int | None = None,
+    resume: bool = False,
+    on_progress: Progress | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> StudyResult:
+    """Search a space over BIDS trees, on the Ray that this process is connected to.
+
+    Parameters
+    ----------
+    space : what is searched, around which default
+    roots : BIDS trees
+    shards_root : folder of all shard sets
+    folder : of the study; its name is the study's
+    make_tracker : given the JSON of the floor, returns what follows the trials
+    num_trials : of the whole study; None is what the study was asked for before, or the space's
+    max_concurrent : trials at a time, at most; None is what the cluster can place
+    resume : continue the study of this folder; refused with the differences where space, data or
+        code are not the same
+    on_progress : told trials ended and trials in all, after each trial
+    clock : seconds, monotonic
+
+    Raises
+    ------
+    SearchError
+        The folder is taken or is no study, inputs changed, the failure budget is spent, or a
+        signal came.
+    LeakageError
+        A trial found a group on two sides of a fold.
+    """
+    begin = clock()
+    space.check()
+    study = StudyFolder(folder)
+    _refuse_wrong_start(study, resume=resume)
+    with study.locked():
+        prepared = _open(study, space, roots, shards_root)
+        floor = study.read("floor.json")
+        tracker = make_tracker(floor)
+        driver = StudyDriver(study, space, tracker, num_trials=_budget(study, space, num_trials))
+        try:
+            if driver.num_left:
+                prepared = prepared or _prepare_again(study, space, roots, shards_root)
+                _run(study, prepared, driver, shards_root, max_concurrent, on_progress)
+            else:
+                driver.notes.append(f"All {len(driver.lines)} trials are done; nothing was run.")
+        finally:
+            tracker.close()
+            _close(study, driver.lines)
+    return StudyResult(
+        study=study.path,
+        lines=driver.lines,
+        floor=floor,
+        seconds=clock() - begin,
+        refused=prepared.refused if prepared else (),
+        notes=tuple(driver.notes),
+    )
+
+
+def _refuse_wrong_start(study: StudyFolder, *, resume: bool) -> None:
+    if resume and not study.path.is_dir():
+        raise SearchError(
+            f"There is no study at {study.path}. Leave --resume away to begin it, or give the "
+            "name of one that was begun."
+        )
+    if not resume and study.path.is_dir() and any(study.path.iterdir()):
+        raise SearchError(
+            f"{study.path} exists already. Continue it with --resume, or give this search "
+            "another --name."
+        )
+
+
+def _open(
+    study: StudyFolder, space: SearchSpace, roots: Sequence[Path], shards_root: Path
+) -> Preparation | None:
+    """Begin a study, study.json as the last file; or check the space of one that was begun."""
+    if study.exists:
+        refuse_change(study.read_manifest(), space, None)
+        return None
+    prepared = prepare_study(space, roots, shards_root=shards_root)
+    write_folds(prepared.fold_manifest, study.folds)
+    study.write("floor.json", prepared.measure_floor())
+    manifest = build_manifest(
+        space, name=study.path.name, data=prepared.fingerprints, refused=prepared.refused
+    )
+    study.write_manifest(manifest)
+    return prepared
+
+
+def _prepare_again(
+    study: StudyFolder, space: SearchSpace, roots: Sequence[Path], shards_root: Path
+) -> Preparation:
+    prepared = prepare_study(space, roots, shards_root=shards_root)
+    refuse_change(study.read_manifest(), space, prepared.fingerprints)
+    return prepared
+
+
+def _budget(study: StudyFolder, space: SearchSpace, num_trials: int | None) -> int:
+    """Return the trials that the study is asked for, and remember a new number."""
+    stored = study.read("budget.json")["num_trials"] if study.has("budget.json") else None
+    asked = num_trials or stored or space.study.num_trials
+    if asked != stored:
+        study.write("budget.json", {"num_trials": asked})
+    return int(asked)
+
+
+def _run(
+    study: StudyFolder,
+    prepared: Preparation,
+    driver: StudyDriver,
+    shards_root: Path,
+    max_concurrent: int | None,
+    on_progress: Progress | None,
+) -> None:
+    from spectrum.search.tune_adapters import run_trials
+
+    shared = SharedInputs(
+        table=prepared.table,
+        target=prepared.target,
+        shards_root=shards_root.resolve(),
+        folds=study.folds,
+        trials=study.trials,
+    )
+    run_trials(
+        driver,
+        partial(StudyObjective, shared),
+        folder=study,
+        max_concurrent=max_concurrent,
+        gpus_per_trial=prepared.space.study.gpus_per_trial,
+        on_progress=on_progress,
+    )
+
+
+def _close(study: StudyFolder, lines: Mapping[int, Mapping[str, Any]]) -> None:
+    """Write what others read without going through all trials: the default's score, the best."""
+    if 0 in lines:
+        default = {name: lines[0][name] for name in ("state", "score", "folds", "config", "error")}
+        study.write("default.json", default)
+    best = best_line(lines)
+    if best is not None:
+        study.write_best(best)
