@@ -43,6 +43,9 @@ ENVIRONMENT: Final = {
 }
 """Tune's own logs, state files and signal handler are off: the study folder is the truth."""
 
+GRACE_S: Final = 25.0
+"""Seconds after a signal in which Ray may end in order; Slurm and Kubernetes wait 30."""
+
 RETRIES_OF_LOST_WORKER: Final = 1
 """Times a trial begins again after its worker process died; errors inside a trial are final."""
 
@@ -335,20 +338,36 @@ def _quiet(name: str) -> Iterator[None]:
 
 @contextmanager
 def _signals(session: _Session) -> Iterator[None]:
-    """Note SIGINT and SIGTERM in the session; a second one has its usual effect."""
+    """Note SIGINT and SIGTERM in the session; a second one has its usual effect.
+
+    Schedulers of clusters signal Ray's own processes too, and then no call to Ray may come back;
+    so the process ends by itself after a time. The folder is as good then as after any kill.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    timers: list[threading.Timer] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         session.signal = number
         signal.signal(number, before[signal.Signals(number)])
+        timers.append(threading.Timer(GRACE_S, _leave, [number]))
+        timers[-1].daemon = True
+        timers[-1].start()
 
     for number in before:
         signal.signal(number, note)
     try:
         yield
     finally:
+        for timer in timers:
+            timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _leave(number: int) -> None:
+    name = signal.Signals(number).name
+    os.write(2, f"Stopped by {name}; Ray did not answer. Continue with --resume.\n".encode())
+    os._exit(128 + number)

@@ -1,0 +1,112 @@
+"""A whole study on a tiny tree: begin, resume, refuse, and what its folder holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spectrum.errors import SearchError
+from spectrum.search.space import SearchSpace, space_from_mapping
+from spectrum.search.study import StudyResult, plan_study, run_study
+from tests.tiny_bids import TASK
+from tests.unit.search.fakes import ListTracker
+
+RUNS = {(f"0{s}", TASK, f"0{r}"): 16 + s for s in (1, 2, 3) for r in (1, 2)}
+
+
+def tiny_space(**study: Any) -> SearchSpace:
+    return space_from_mapping(
+        {
+            "name": "tiny",
+            "base": {
+                "folds": {"scheme": "leave-one-subject-out"},
+                "preprocessing": {"voxel_mm": 20.0, "high_pass_hz": 0.0},
+                "sequences": {"num_volumes": 3, "stride": 5},
+                "model": {"embed_dim": 8, "depth": 1, "num_heads": 2, "attention_heads": 2},
+                "training": {"num_epochs": 2, "batch_size": 8, "min_steps_per_epoch": 2},
+            },
+            "study": {"num_trials": 3, **study},
+            "parameters": {
+                "preprocessing.fwhm_mm": {"choice": [0, 6]},
+                "model.embed_dim": {"choice": [8, 12]},
+            },
+        }
+    )
+
+
+def search(
+    tmp_path: Path, root: Path, space: SearchSpace, **options: Any
+) -> tuple[StudyResult, ListTracker]:
+    tracker = ListTracker()
+    result = run_study(
+        space,
+        roots=[root],
+        shards_root=tmp_path / "shards",
+        folder=tmp_path / "studies/tiny",
+        make_tracker=lambda floor: tracker,
+        **options,
+    )
+    return result, tracker
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_a_study_goes_from_bids_to_a_best_trial_and_is_continued_exactly(
+    tmp_path: Path, tiny_bids: Callable[..., Path]
+) -> None:
+    root, space = tiny_bids(runs=RUNS), tiny_space()
+    plan = plan_study(space, roots=[root], shards_root=tmp_path / "shards")
+    assert (plan["num_runs"], plan["shard_sets"], plan["shard_sets_ready"]) == (6, 2, 0)
+    result, tracker = search(tmp_path, root, space)
+    told = result.to_json()
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert (told["num_trials"], told["num_failed"]) == (3, 0)
+    assert told["best"]["floor"] == told["floor"]["score"]
+    assert set(told["default"]) == {"score", "ci95"}
+    assert sorted(end[0] for end in tracker.ends) == [0, 1, 2]
+    _check_folder(tmp_path / "studies/tiny", told["best"]["trial"])
+
+    with pytest.raises(SearchError, match=r"exists already\. Continue it with --resume"):
+        search(tmp_path, root, space)
+    again, silent = search(tmp_path, root, space, resume=True)
+    assert again.notes == ("All 3 trials are done; nothing was run.",)
+    assert silent.starts == []
+    with pytest.raises(SearchError, match=r"space\.study\.seed was 0 and is 1"):
+        search(tmp_path, root, tiny_space(seed=1), resume=True, num_trials=4)
+
+    more, tracker = search(tmp_path, root, space, resume=True, num_trials=4)
+    assert tracker.starts == [3]
+    assert sorted(more.lines) == [0, 1, 2, 3]
+    (root / "sub-01/func" / f"sub-01_task-{TASK}_run-02_bold.nii.gz").unlink()
+    with pytest.raises(SearchError, match="was begun with other inputs"):
+        search(tmp_path, root, space, resume=True, num_trials=5)
+
+
+def _check_folder(folder: Path, best: int) -> None:
+    manifest = json.loads((folder / "study.json").read_text())
+    assert len(manifest["data"]["runs"]) == 6
+    assert manifest["space"]["parameters"]["model.embed_dim"] == {"choice": [8, 12]}
+    folds = json.loads((folder / "folds.json").read_text())["folds"]
+    assert len(folds) == 3
+    lines = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+    for line in lines:
+        assert line["state"] in ("complete", "pruned"), line["error"]
+    default = json.loads((folder / "default.json").read_text())
+    assert default["score"] == next(line["score"] for line in lines if line["number"] == 0)
+    predictions = json.loads((folder / f"trials/{best}/predictions.json").read_text())
+    assert len({p["unit"] for p in predictions}) == len(predictions) == 6
+    assert json.loads((folder / "best/trial.json").read_text())["number"] == best
+    checkpoints = {p.parent.name for p in folder.glob("best/checkpoints/*/*.safetensors")}
+    assert len(checkpoints) == 3 or len(list(folder.glob("best/**/*.safetensors"))) == 3
+    assert not list(folder.glob("trials/**/*.pkl"))
+
+
+def test_a_study_that_was_never_begun_cannot_be_continued(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match="There is no study at"):
+        search(tmp_path, tmp_path / "bids", tiny_space(), resume=True)
+    assert not (tmp_path / "studies").exists()
