@@ -77,14 +77,15 @@ def cut_event(
     Returns
     -------
     starts : volumes from the start of the run
-        The first is the first volume that begins at or after the start of the span, the last
-        begins before its end; an event shorter than a TR has one start. Windows that leave the run
-        are not among them.
+        The first is the first volume that begins at or after the start of the span. All volumes of
+        a window begin before the end of the span, as later ones belong to what comes after; an
+        event that is shorter than a window has the first one alone. Windows that leave the run are
+        not among them.
     """
     first, end = (
         math.ceil(second / tr_s - ONSET_TOLERANCE_VOLUMES) for second in (span_s[0], span_s[1])
     )
-    starts = np.arange(first, max(end, first + 1), stride, dtype=np.int64)
+    starts = np.arange(first, max(end - num_volumes, first) + 1, stride, dtype=np.int64)
     return starts[(starts >= 0) & (starts + num_volumes <= num_volumes_of_run)]
 
 

@@ -53,7 +53,7 @@ def test_every_window_of_a_run_lies_inside_it_and_none_is_missing(
     st.integers(1, 9),
     st.integers(1, 7),
 )
-def test_windows_of_an_event_start_within_its_delayed_span_and_lie_inside_the_run(
+def test_windows_of_an_event_lie_within_its_delayed_span_and_inside_the_run(
     onset: float, duration: float, length: int, tr_s: float, num_volumes: int, stride: int
 ) -> None:
     starts = cut_event(
@@ -61,7 +61,7 @@ def test_windows_of_an_event_start_within_its_delayed_span_and_lie_inside_the_ru
     )
     assert all(s >= 0 and s + num_volumes <= length for s in starts)
     assert all(s * tr_s >= onset - 1e-5 for s in starts)
-    assert all(s * tr_s < onset + duration + 1e-5 for s in starts[1:])
+    assert all((s + num_volumes - 1) * tr_s < onset + duration + 1e-5 for s in starts[1:])
     assert np.all(np.diff(starts) == stride)
 
 
@@ -72,12 +72,17 @@ def test_an_event_shorter_than_a_tr_has_one_window() -> None:
 
 def test_an_onset_on_a_volume_takes_that_volume_in_spite_of_rounding() -> None:
     starts = cut_event((3 * 0.1 + 5.0, 12.0), 30, tr_s=5.3, num_volumes=3, stride=1)
-    assert starts.tolist() == [1, 2]
+    assert starts.tolist() == [1]
 
 
-def test_the_last_window_starts_before_the_event_ends() -> None:
-    starts = cut_event((6.0, 14.0), 30, tr_s=2.0, num_volumes=3, stride=1)
-    assert starts.tolist() == [3, 4, 5, 6]
+def test_an_event_shorter_than_a_window_has_the_first_window_alone() -> None:
+    starts = cut_event((6.0, 10.0), 30, tr_s=2.0, num_volumes=3, stride=1)
+    assert starts.tolist() == [3]
+
+
+def test_the_last_window_ends_with_the_event() -> None:
+    starts = cut_event((6.0, 16.0), 30, tr_s=2.0, num_volumes=3, stride=1)
+    assert starts.tolist() == [3, 4, 5]
 
 
 def test_a_run_target_makes_one_unit_a_labelled_run_and_names_the_others() -> None:
@@ -125,9 +130,9 @@ def test_events_become_units_named_by_their_row_and_those_outside_are_named() ->
     assert [u.name for u in table.units] == [f"{runs[0].key}#0", f"{runs[0].key}#2"]
     assert [u.event_index for u in table.units] == [0, 2]
     assert [u.class_index for u in table.units] == [0, 1]
-    assert table.start_of_sequence.tolist() == [3, 4, 6, 7]
-    assert table.unit_of_sequence.tolist() == [0, 0, 1, 1]
-    assert table.volumes_left_out == 12 - 7
+    assert table.start_of_sequence.tolist() == [3, 6]
+    assert table.unit_of_sequence.tolist() == [0, 1]
+    assert table.volumes_left_out == 12 - 6
     assert [(p.code, p.path) for p in table.problems] == [
         ("event-outside", f"{runs[0].key}#3"),
         ("unlabelled", str(runs[1].key)),

@@ -112,6 +112,7 @@ def test_leakage_in_a_worker_stops_the_study(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @on_ray
 def test_sigterm_leaves_a_folder_that_resumes_to_the_asked_number(tmp_path: Path) -> None:
     with pytest.raises(SearchError, match=r"stopped by SIGTERM .* --resume") as caught:
