@@ -24,19 +24,23 @@ class ModelConfig(FrozenConfig):
     """``vit``: a timm VisionTransformer with the dimensions below. Any other word is the name of a
     timm ViT (``vit_tiny_patch16_224``), which brings its own dimensions."""
 
-    embed_dim: int = Field(default=64, ge=4, le=4096)
+    embed_dim: int = Field(default=32, ge=4, le=4096)
     """Width D of a token; must be a multiple of ``num_heads``."""
 
-    depth: int = Field(default=2, ge=1, le=64)
+    depth: int = Field(default=1, ge=1, le=64)
     """Transformer blocks of the slice encoder."""
 
-    num_heads: int = Field(default=4, ge=1, le=64)
+    num_heads: int = Field(default=2, ge=1, le=64)
     """Attention heads of the slice encoder."""
 
-    patch_size: int = Field(default=8, ge=1, le=64)
+    patch_size: int = Field(default=6, ge=1, le=64)
     """Edge of a patch in grid voxels; slices are padded with zeros to a multiple of it."""
 
-    mlp_ratio: float = Field(default=2.0, gt=0.0, le=8.0)
+    amplitude_fraction: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Share of the patch filters whose output counts without its sign. They tell how strongly a
+    region fluctuates together; the others tell which pattern it shows."""
+
+    mlp_ratio: float = Field(default=1.0, gt=0.0, le=8.0)
     """Width of a block's MLP over D."""
 
     drop_rate: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -48,14 +52,16 @@ class ModelConfig(FrozenConfig):
     drop_path_rate: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Stochastic depth of the slice encoder."""
 
-    patch_pooling: Pooling = "mean"
-    """How the patch tokens of a slice become one slice token."""
+    patch_pooling: Pooling = "position"
+    """How the patch tokens of a slice become one slice token. ``position``: each place has a
+    linear map of its own (P D^2 weights), so that where a pattern lies is kept."""
 
     slice_depth: int = Field(default=1, ge=0, le=16)
     """Blocks of slice attention, which mix the slices of a volume; 0 leaves them out."""
 
-    slice_pooling: Literal["mean", "attention", "position"] = "mean"
-    """How the slice tokens of a volume become one volume token."""
+    slice_pooling: Literal["mean", "attention", "position"] = "position"
+    """How the slice tokens of a volume become one volume token. ``position``: each slice and
+    channel has a weight of its own."""
 
     temporal_depth: int = Field(default=1, ge=0, le=16)
     """Blocks of temporal attention, which mix the volumes of a sequence; 0 leaves them out."""
@@ -63,7 +69,7 @@ class ModelConfig(FrozenConfig):
     temporal_pooling: Literal["mean", "attention"] = "mean"
     """How the volume tokens become the sequence's vector, which the linear head reads."""
 
-    attention_heads: int = Field(default=4, ge=1, le=64)
+    attention_heads: int = Field(default=2, ge=1, le=64)
     """Heads of slice and temporal attention and of attention pooling."""
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Attention over tokens in plain PyTorch: a transformer block, and three ways to pool tokens.
+"""Attention over tokens in plain PyTorch: a transformer block, and ways to pool tokens.
 
 Not here: the slice encoder, which is timm's (``slice_vit``). All modules read and return float
 tensors of width D in the last axis; a token may be a patch, a slice or a volume.
@@ -6,15 +6,26 @@ tensors of width D in the last axis; a token may be a patch, a slice or a volume
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["AttentionBlock", "AttentionPool", "MeanPool", "PositionPool", "build_pool"]
+__all__ = [
+    "AttentionBlock",
+    "AttentionPool",
+    "MeanPool",
+    "PositionMaps",
+    "PositionWeights",
+    "start_as_identity",
+]
 
 
 class AttentionBlock(nn.Module):
     """Pre-norm transformer block: ``x + attention(norm(x))``, then ``x + mlp(norm(x))``.
+
+    It begins as the identity: what a few runs can teach linearly is learned first.
 
     Parameters
     ----------
@@ -41,13 +52,10 @@ class AttentionBlock(nn.Module):
         self.proj = nn.Linear(width, width)
         self.norm2 = nn.LayerNorm(width)
         hidden = max(1, round(width * mlp_ratio))
-        self.mlp = nn.Sequential(
-            nn.Linear(width, hidden),
-            nn.GELU(),
-            nn.Dropout(drop_rate),
-            nn.Linear(hidden, width),
-        )
+        widen, narrow = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.mlp = nn.Sequential(widen, nn.GELU(), nn.Dropout(drop_rate), narrow)
         self.drop = nn.Dropout(drop_rate)
+        start_as_identity((self.qkv, widen), outputs=(self.proj, narrow))
 
     def forward(self, tokens_NPD: Tensor) -> Tensor:
         """Mix the tokens of each of N sets; the shape stays (N, P, D)."""
@@ -64,6 +72,16 @@ class AttentionBlock(nn.Module):
         )
         projected: Tensor = self.proj(mixed.transpose(1, 2).reshape(num, length, width))
         return projected
+
+
+def start_as_identity(inputs: Iterable[nn.Linear], *, outputs: Iterable[nn.Linear]) -> None:
+    """Set the first layers of residual branches to Glorot's scale, and the last ones to zero."""
+    for layer in inputs:
+        nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    for layer in outputs:
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
 
 
 class MeanPool(nn.Module):
@@ -94,12 +112,24 @@ class AttentionPool(nn.Module):
         return torch.einsum("nph,nphd->nhd", weights_NPh, value).reshape(num, width)
 
 
-class PositionPool(nn.Module):
-    """A weighted sum whose weight belongs to the place and the channel, not to what a token holds.
+class PositionMaps(nn.Module):
+    """A linear map of its own for the token of each place, summed: ``sum_p W_p token_p + b``.
 
-    ``pooled_d = sum_p weight_pd token_pd / sqrt(P)``. A map per channel, as a spatial filter has:
-    it keeps where a pattern lies, which a mean over patches forgets.
+    It keeps where a pattern lies, which a mean over patches forgets.
     """
+
+    def __init__(self, num_tokens: int, width: int) -> None:
+        super().__init__()
+        self.maps = nn.Linear(num_tokens * width, width)
+
+    def forward(self, tokens_NPD: Tensor) -> Tensor:
+        """Return (N, D)."""
+        pooled: Tensor = self.maps(tokens_NPD.flatten(1))
+        return pooled
+
+
+class PositionWeights(nn.Module):
+    """A weight for each place and channel: ``pooled_d = sum_p weight_pd token_pd / sqrt(P)``."""
 
     def __init__(self, num_tokens: int, width: int) -> None:
         super().__init__()
@@ -110,12 +140,3 @@ class PositionPool(nn.Module):
         """Return (N, D)."""
         pooled: Tensor = torch.einsum("npd,pd->nd", tokens_NPD, self.position_weight) * self.scale
         return pooled
-
-
-def build_pool(kind: str, *, num_tokens: int, width: int, num_heads: int) -> nn.Module:
-    """Return the pooling module of a name: ``mean``, ``attention`` or ``position``."""
-    if kind == "attention":
-        return AttentionPool(width, num_heads)
-    if kind == "position":
-        return PositionPool(num_tokens, width)
-    return MeanPool()

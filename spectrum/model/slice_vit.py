@@ -20,7 +20,15 @@ from torch.nn import functional
 
 from spectrum.config import ModelConfig, nearest
 from spectrum.errors import ConfigError
-from spectrum.model.attention import AttentionBlock, build_pool
+from spectrum.model.attention import (
+    AttentionBlock,
+    AttentionPool,
+    MeanPool,
+    PositionMaps,
+    PositionWeights,
+    start_as_identity,
+)
+from spectrum.model.patches import PatchFilters
 
 __all__ = ["SliceViT", "build_model", "count_parameters"]
 
@@ -57,6 +65,11 @@ def build_model(
     )
     encoder = _build_encoder(config, padded_shape)
     _check_encoder(encoder, config)
+    encoder.patch_embed.proj = PatchFilters(
+        int(encoder.embed_dim),
+        config.patch_size,
+        amplitude_fraction=config.amplitude_fraction,
+    )
     return SliceViT(
         config,
         encoder,
@@ -89,7 +102,7 @@ class SliceViT(nn.Module):
         self.pads = (0, columns - width, 0, rows - height)
         self.encoder = encoder
         self.pools_by_class_token = config.patch_pooling == "cls"
-        self.patch_pool = _pool(config, config.patch_pooling, encoder.patch_embed.num_patches, dim)
+        self.patch_pool = _patch_pool(config, encoder)
         self.slice_position = nn.Parameter(_positions(num_slices, dim))
         self.slice_blocks = _blocks(config, config.slice_depth, dim)
         self.slice_pool = _pool(config, config.slice_pooling, num_slices, dim)
@@ -121,8 +134,17 @@ class SliceViT(nn.Module):
         return pooled_ND
 
 
+def _patch_pool(config: ModelConfig, encoder: VisionTransformer) -> nn.Module:
+    dim, num_patches = int(encoder.embed_dim), int(encoder.patch_embed.num_patches)
+    if config.patch_pooling == "position":
+        return PositionMaps(num_patches, dim)
+    return _pool(config, config.patch_pooling, num_patches, dim)
+
+
 def _pool(config: ModelConfig, kind: str, num_tokens: int, dim: int) -> nn.Module:
-    return build_pool(kind, num_tokens=num_tokens, width=dim, num_heads=config.attention_heads)
+    if kind == "attention":
+        return AttentionPool(dim, config.attention_heads)
+    return PositionWeights(num_tokens, dim) if kind == "position" else MeanPool()
 
 
 def _blocks(config: ModelConfig, depth: int, dim: int) -> nn.Sequential:
@@ -157,7 +179,7 @@ def _build_encoder(config: ModelConfig, img_size: tuple[int, int]) -> VisionTran
     if config.backbone != "vit":
         return _build_named_encoder(config.backbone, shared)
     has_class_token = config.patch_pooling == "cls"
-    return VisionTransformer(
+    encoder = VisionTransformer(
         embed_dim=config.embed_dim,
         depth=config.depth,
         num_heads=config.num_heads,
@@ -166,6 +188,11 @@ def _build_encoder(config: ModelConfig, img_size: tuple[int, int]) -> VisionTran
         global_pool="token" if has_class_token else "",
         **shared,
     )
+    for block in encoder.blocks:
+        start_as_identity(
+            (block.attn.qkv, block.mlp.fc1), outputs=(block.attn.proj, block.mlp.fc2)
+        )
+    return encoder
 
 
 def _build_named_encoder(name: str, shared: dict[str, Any]) -> VisionTransformer:

@@ -3,23 +3,32 @@ from __future__ import annotations
 import pytest
 import torch
 
-from spectrum.model.attention import AttentionBlock, AttentionPool, build_pool
-
-
-@pytest.mark.parametrize("kind", ["mean", "attention", "position"])
-def test_a_pool_returns_one_token_a_set(kind: str) -> None:
-    pool = build_pool(kind, num_tokens=5, width=8, num_heads=2)
-    assert pool(torch.randn(3, 5, 8)).shape == (3, 8)
-
-
-@pytest.mark.parametrize(
-    ("kind", "keeps_place"), [("mean", False), ("attention", False), ("position", True)]
+from spectrum.model.attention import (
+    AttentionBlock,
+    AttentionPool,
+    MeanPool,
+    PositionMaps,
+    PositionWeights,
 )
-def test_only_position_pooling_knows_where_a_token_was(kind: str, keeps_place: bool) -> None:
-    pool = build_pool(kind, num_tokens=5, width=8, num_heads=2)
+
+POOLS = {
+    "mean": MeanPool(),
+    "attention": AttentionPool(8, 2),
+    "maps": PositionMaps(5, 8),
+    "weights": PositionWeights(5, 8),
+}
+
+
+@pytest.mark.parametrize("kind", POOLS)
+def test_a_pool_returns_one_token_a_set(kind: str) -> None:
+    assert POOLS[kind](torch.randn(3, 5, 8)).shape == (3, 8)
+
+
+@pytest.mark.parametrize("kind", POOLS)
+def test_only_pools_by_position_know_where_a_token_was(kind: str) -> None:
     tokens = torch.randn(3, 5, 8)
-    is_same = torch.allclose(pool(tokens), pool(tokens.flip(1)), atol=1e-6)
-    assert is_same != keeps_place
+    is_same = torch.allclose(POOLS[kind](tokens), POOLS[kind](tokens.flip(1)), atol=1e-6)
+    assert is_same == (kind in ("mean", "attention"))
 
 
 def test_attention_pooling_of_equal_tokens_is_that_token() -> None:
@@ -28,9 +37,24 @@ def test_attention_pooling_of_equal_tokens_is_that_token() -> None:
     torch.testing.assert_close(pool(token.expand(3, 5, 8)), pool(token))
 
 
-def test_a_block_mixes_tokens_of_a_set_and_no_other_set() -> None:
-    block = AttentionBlock(8, 2, mlp_ratio=2.0).eval()
+def stirred_block(**options: float) -> AttentionBlock:
+    """A block some way from its start, where it would be the identity."""
+    block = AttentionBlock(8, 2, mlp_ratio=2.0, **options)
+    generator = torch.Generator().manual_seed(6)
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
+    return block
+
+
+def test_a_fresh_block_is_the_identity() -> None:
     tokens = torch.randn(2, 5, 8)
+    assert torch.equal(AttentionBlock(8, 2, mlp_ratio=2.0)(tokens), tokens)
+
+
+def test_a_block_mixes_tokens_of_a_set_and_no_other_set() -> None:
+    block = stirred_block().eval()
+    tokens = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(7))
     changed = tokens.clone()
     changed[0, 0] += torch.linspace(-1.0, 1.0, 8)
     before, after = block(tokens), block(changed)
@@ -39,7 +63,7 @@ def test_a_block_mixes_tokens_of_a_set_and_no_other_set() -> None:
 
 
 def test_dropout_acts_in_training_only() -> None:
-    block = AttentionBlock(8, 2, mlp_ratio=2.0, drop_rate=0.5, attn_drop_rate=0.5)
+    block = stirred_block(drop_rate=0.5, attn_drop_rate=0.5)
     tokens = torch.randn(2, 5, 8)
     assert not torch.equal(block(tokens), block(tokens))
     block.eval()

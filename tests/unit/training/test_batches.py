@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spectrum.training.batches import draw_epoch, iter_batches, num_steps
@@ -14,6 +14,7 @@ SIZES = st.integers(1, 70)
 STEPS = st.integers(1, 60)
 
 
+@settings(deadline=None)
 @given(COUNTS, SIZES, STEPS)
 def test_an_epoch_passes_over_every_sequence_equally_often(
     count: int, size: int, steps: int
@@ -27,6 +28,7 @@ def test_an_epoch_passes_over_every_sequence_equally_often(
     assert len(times.unique()) == 1
 
 
+@settings(deadline=None)
 @given(COUNTS, SIZES, STEPS)
 def test_an_epoch_has_the_steps_it_must_and_no_needless_pass(
     count: int, size: int, steps: int
@@ -37,6 +39,7 @@ def test_an_epoch_has_the_steps_it_must_and_no_needless_pass(
     assert num_steps(count, batch_size=size, min_steps=steps) == math.ceil(count * passes / size)
 
 
+@settings(deadline=None)
 @given(COUNTS, SIZES)
 def test_batches_cover_all_once_in_order(count: int, size: int) -> None:
     covered = [i for part in iter_batches(count, size) for i in range(part.start, part.stop)]
