@@ -23,7 +23,7 @@ from spectrum.data.folds import draw_folds
 from spectrum.data.sequences import read_sequences
 from spectrum.data.shards import ShardSet
 from spectrum.data.units import Fold, SequenceData
-from spectrum.errors import SpectrumError, TrainingError
+from spectrum.errors import ConfigError, SpectrumError, TrainingError
 from spectrum.records import FoldRecord, TrialEpochRecord
 from spectrum.targets import read_target
 from spectrum.training.place import Parallel
@@ -61,6 +61,8 @@ def fit_trial_on_workers(
 
     Raises
     ------
+    ConfigError
+        Where Ray has fewer CPUs or GPUs than workers, so that it would wait for ever.
     TrainingError
         Where a worker was lost, or the fit broke down.
     """
@@ -71,9 +73,11 @@ def fit_trial_on_workers(
         "folds": None if folds is None else tuple(folds),
         "storage": str(storage.absolute()),
     }
+    has_gpus = _has_gpus(config, num_workers)
+    _check_resources(num_workers, has_gpus=has_gpus)
     storage.mkdir(parents=True, exist_ok=True)
     (storage / RECORDS_NAME).write_text("", encoding="utf-8")
-    trainer = _trainer(job, num_workers, has_gpus=_has_gpus(config, num_workers))
+    trainer = _trainer(job, num_workers, has_gpus=has_gpus)
     with FollowedRecords(storage / RECORDS_NAME, on_epoch or _ignore):
         result = _fit(trainer)
     epochs, records = result.return_value
@@ -88,6 +92,17 @@ def _has_gpus(config: TrialConfig, num_workers: int) -> bool:
     if config.training.device != "auto":
         return config.training.device == "cuda"
     return bool(ray.cluster_resources().get("GPU", 0.0) >= num_workers)
+
+
+def _check_resources(num_workers: int, *, has_gpus: bool) -> None:
+    there = ray.cluster_resources()
+    for kind in ("CPU", "GPU") if has_gpus else ("CPU",):
+        count = there.get(kind, 0.0)
+        if count < num_workers:
+            raise ConfigError(
+                f"training.workers is {num_workers}, but Ray has {count:g} {kind}s. "
+                f"Each worker needs one {kind}: lower training.workers, or join a larger cluster."
+            )
 
 
 def _trainer(job: dict[str, Any], num_workers: int, *, has_gpus: bool) -> TorchTrainer:
