@@ -24,7 +24,12 @@ def small_space(**study: Any) -> SearchSpace:
     return space_from_mapping(
         {
             "name": "small",
-            "base": {"training": {"num_epochs": NUM_EPOCHS}},
+            "base": {
+                "training": {"num_epochs": NUM_EPOCHS},
+                "model": {"embed_dim": 64, "num_heads": 4},
+                "optimizer": {"lr": 1e-3},
+                "preprocessing": {"fwhm_mm": 6.0},
+            },
             "study": {"startup_trials": 3, "pruner": {"rule": "none"}, **study},
             "parameters": {
                 "preprocessing.fwhm_mm": {"choice": [0, 4, 6, 9]},

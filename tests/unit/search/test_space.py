@@ -89,7 +89,10 @@ def test_a_wrong_parameter_is_refused_in_one_sentence(
 
 
 def test_widths_that_heads_do_not_divide_are_refused_by_name_before_any_trial() -> None:
-    space = space_of({"model.embed_dim": {"choice": [64, 60]}, "model.num_heads": {"int": [4, 8]}})
+    space = space_of(
+        {"model.embed_dim": {"choice": [64, 60]}, "model.num_heads": {"int": [4, 8]}},
+        base={"model": {"embed_dim": 64, "num_heads": 4}},
+    )
     with pytest.raises(ConfigError, match=r"model\.num_heads = 5") as caught:
         space.check()
     assert "the width must be a multiple of the heads" in str(caught.value)
@@ -204,7 +207,7 @@ def test_a_space_too_large_to_try_whole_is_checked_by_pairs() -> None:
     values = {name: [4, 8, 12, 16] for name in depths}
     values |= {"embed_dim": [16, 24, 48, 64], "num_heads": [4, 8, 12, 16]}
     assert math.prod(len(choice) for choice in values.values()) > MAX_COMBINATIONS
-    base = {"depth": 4, "slice_depth": 4, "temporal_depth": 4, "embed_dim": 16, "num_heads": 4}
+    base = dict.fromkeys(values, 4) | {"embed_dim": 16, "attention_heads": 4}
     parameters = {f"model.{name}": {"choice": choice} for name, choice in values.items()}
     with pytest.raises(ConfigError, match=r"model\.embed_dim is 16 and model\.num_heads 12"):
         space_of(parameters, base={"model": base}).check()
