@@ -14,7 +14,7 @@ __all__ = ["OptimizerConfig", "TrainingConfig"]
 class OptimizerConfig(FrozenConfig):
     """AdamW (Loshchilov & Hutter 2019) with linear warm-up and cosine decay, both per step."""
 
-    lr: float = Field(default=1e-3, gt=0.0, le=1.0)
+    lr: float = Field(default=2e-3, gt=0.0, le=1.0)
     """Peak learning rate."""
 
     weight_decay: float = Field(default=0.05, ge=0.0, le=1.0)
@@ -42,14 +42,14 @@ class OptimizerConfig(FrozenConfig):
 class TrainingConfig(FrozenConfig):
     """Epochs, batches, loss, augmentation, early stopping, precision and workers."""
 
-    num_epochs: int = Field(default=12, ge=1, le=10000)
+    num_epochs: int = Field(default=10, ge=1, le=10000)
     """Passes over the training sequences."""
 
-    min_steps_per_epoch: int = Field(default=40, ge=1, le=100000)
+    min_steps_per_epoch: int = Field(default=25, ge=1, le=100000)
     """Optimiser steps that an epoch has at least: a training set too small for so many batches is
     passed over several times in an epoch, so that a hundred sequences still make a fit."""
 
-    batch_size: int = Field(default=32, ge=1, le=65536)
+    batch_size: int = Field(default=16, ge=1, le=65536)
     """Sequences in a batch, over all workers together."""
 
     label_smoothing: float = Field(default=0.1, ge=0.0, lt=1.0)
@@ -58,8 +58,9 @@ class TrainingConfig(FrozenConfig):
     class_weights: Literal["none", "balanced"] = "balanced"
     """``balanced``: each class weighs the same in the loss, whatever its number of sequences."""
 
-    noise_std: float = Field(default=0.1, ge=0.0, le=10.0)
-    """Standard deviation of Gaussian noise added to training slices, in the recipe's units."""
+    noise_std: float = Field(default=0.5, ge=0.0, le=10.0)
+    """Standard deviation of Gaussian noise added to training slices, over the root mean square of
+    the training voxels."""
 
     slice_drop_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the slices of a training sequence that are set to zero at random."""

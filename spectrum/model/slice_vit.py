@@ -84,7 +84,13 @@ def count_parameters(model: nn.Module) -> int:
 
 
 class SliceViT(nn.Module):
-    """A timm ViT over slices, then slice attention and temporal attention."""
+    """A timm ViT over slices, then slice attention and temporal attention.
+
+    ``input_scale`` is what slices are multiplied by first. It is no weight: a fit sets it once, so
+    that the voxels it trains on are of the order of 1 whatever units the recipe ends in.
+    """
+
+    input_scale: Tensor
 
     def __init__(
         self,
@@ -100,6 +106,7 @@ class SliceViT(nn.Module):
         rows, columns = encoder.patch_embed.img_size
         self.shape_TSHW = shape_TSHW
         self.pads = (0, columns - width, 0, rows - height)
+        self.register_buffer("input_scale", torch.ones(()))
         self.encoder = encoder
         self.pools_by_class_token = config.patch_pooling == "cls"
         self.patch_pool = _patch_pool(config, encoder)
@@ -117,7 +124,7 @@ class SliceViT(nn.Module):
     def forward(self, slices_BTSHW: Tensor) -> Tensor:
         """Return logits (B, K) of sequences (B, T, S, H, W)."""
         num, num_volumes, num_slices, height, width = slices_BTSHW.shape
-        images_N1HW = slices_BTSHW.reshape(-1, 1, height, width)
+        images_N1HW = slices_BTSHW.reshape(-1, 1, height, width) * self.input_scale
         tokens = self._encode_slices(images_N1HW).view(num * num_volumes, num_slices, -1)
         tokens = self.slice_pool(self.slice_blocks(tokens + self.slice_position))
         tokens = tokens.view(num, num_volumes, -1)

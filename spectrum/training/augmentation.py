@@ -21,12 +21,15 @@ class Augmentation:
     Parameters
     ----------
     config : noise_std and slice_drop_fraction are read
+    level : root mean square of the training voxels, the unit of noise_std
     seed : of this epoch of this fold
     device : where batches lie
     """
 
-    def __init__(self, config: TrainingConfig, *, seed: int, device: torch.device) -> None:
-        self.noise_std = config.noise_std
+    def __init__(
+        self, config: TrainingConfig, *, level: float, seed: int, device: torch.device
+    ) -> None:
+        self.noise_std = config.noise_std * level
         self.slice_drop_fraction = config.slice_drop_fraction
         self.device = device
         self.generator = torch.Generator(device=device)

@@ -67,6 +67,8 @@ class FoldFit:
         )
         with own_rng(self._seed("weights"), place.device):
             self.model = _build(resident, config).to(place.device)
+        self.level = resident.level(self.training.to(place.device))
+        self.model.input_scale.fill_(1.0 / self.level)
         self.stepper = Stepper(
             self.model,
             resident,
@@ -127,7 +129,10 @@ class FoldFit:
             generator=torch.Generator().manual_seed(self._seed("order")),
         ).to(self.place.device)
         augmentation = Augmentation(
-            training, seed=self._seed("augmentation"), device=self.place.device
+            training,
+            level=self.level,
+            seed=self._seed("augmentation"),
+            device=self.place.device,
         )
         self.model.train()
         for index, batch in enumerate(iter_batches(len(order), training.batch_size)):

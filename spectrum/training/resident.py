@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor
 from spectrum.data.units import SequenceData
 
 __all__ = ["ResidentData"]
+
+VOLUMES_LOOKED_AT = 1000
+"""Enough to know a level by, few enough to take no time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,17 @@ class ResidentData:
             class_index=torch.from_numpy(data.table.class_of_sequence).to(device),
             volume_of_sequence=torch.arange(data.table.num_volumes, device=device),
         )
+
+    def level(self, sequences: Tensor) -> float:
+        """Return the root mean square of the voxels that are not zero, 1.0 where all are.
+
+        Volumes of ``sequences`` are looked at, ``VOLUMES_LOOKED_AT`` of them at most.
+        """
+        rows = torch.unique(self.first_volume[sequences][:, None] + self.volume_of_sequence)
+        rows = rows[:: math.ceil(len(rows) / VOLUMES_LOOKED_AT)]
+        voxels = self.slices_VSHW.index_select(0, rows).float()
+        count = int((voxels != 0).sum())
+        return math.sqrt(float(voxels.double().square().sum()) / count) if count else 1.0
 
     @property
     def device(self) -> torch.device:

@@ -9,8 +9,8 @@ from spectrum.training.augmentation import Augmentation
 CPU = torch.device("cpu")
 
 
-def augmentation(seed: int = 0, **options: float) -> Augmentation:
-    return Augmentation(TrainingConfig.model_validate(options), seed=seed, device=CPU)
+def augmentation(seed: int = 0, level: float = 1.0, **options: float) -> Augmentation:
+    return Augmentation(TrainingConfig.model_validate(options), level=level, seed=seed, device=CPU)
 
 
 def test_a_part_is_changed_as_it_is_in_the_whole_batch() -> None:
@@ -21,10 +21,10 @@ def test_a_part_is_changed_as_it_is_in_the_whole_batch() -> None:
     assert torch.equal(whole[2:5], part)
 
 
-def test_noise_has_its_standard_deviation_and_spares_the_outside() -> None:
+def test_noise_is_of_the_order_of_the_training_voxels_and_spares_the_outside() -> None:
     slices = torch.ones(8, 4, 3, 20, 20)
     slices[..., :5] = 0.0
-    noisy = augmentation(noise_std=0.5).apply(slices, part=slice(0, 8), num_global=8)
+    noisy = augmentation(noise_std=0.1, level=5.0).apply(slices, part=slice(0, 8), num_global=8)
     assert (noisy[..., :5] == 0).all()
     assert float((noisy - slices)[..., 5:].std()) == pytest.approx(0.5, rel=0.02)
 

@@ -195,3 +195,28 @@ def test_half_precision_stays_near_single_precision() -> None:
     single, _ = fit(data, halves(data)[0], tiny_config())
     half, _ = fit(data, halves(data)[0], tiny_config(training__precision="bfloat16"))
     assert half[0].training_loss == pytest.approx(single[0].training_loss, abs=0.02)
+
+
+def test_units_of_the_recipe_do_not_matter() -> None:
+    data = planted_data()
+    scaled = replace(data, slices_VSHW=data.slices_VSHW * np.float16(256))
+    one, _ = fit(data, halves(data)[0], tiny_config())
+    two, _ = fit(scaled, halves(data)[0], tiny_config())
+    for before, after in zip(one, two, strict=True):
+        assert after.training_loss == pytest.approx(before.training_loss, abs=1e-4)
+        assert after.validation_loss == pytest.approx(before.validation_loss, abs=1e-4)
+
+
+def test_a_region_that_fluctuates_more_or_less_is_told_from_its_amplitude() -> None:
+    """Second-order truth: the class sets how strongly a region moves, never which way."""
+    data = planted_data(effect=0.0, num_subjects=12)
+    rng = np.random.default_rng(8)
+    slices = data.slices_VSHW.astype(np.float32)
+    for run, unit in enumerate(data.table.units):
+        course = rng.choice([-1.0, 1.0], size=(12, 1, 1)) * (2.0 if unit.class_index else 0.2)
+        slices[12 * run : 12 * run + 12, 1, 1:5, 2:7] += course
+    moving = replace(data, slices_VSHW=slices.astype(np.float16))
+    config = tiny_config(training__num_epochs=6, training__min_steps_per_epoch=20)
+    epochs, record = fit(moving, halves(moving)[0], config)
+    assert epochs[-1].validation_accuracy > 0.8
+    assert record.score == 1.0

@@ -60,7 +60,7 @@ def gradient_of(rank: int, num_workers: int, batch: Tensor) -> Tensor:
         config=config,
         place=place,
     )
-    augmentation = Augmentation(config.training, seed=2, device=place.device)
+    augmentation = Augmentation(config.training, level=1.0, seed=2, device=place.device)
     stepper.step(batch, lr=0.001, augmentation=augmentation)
     return stepper.gradient
 
