@@ -13,11 +13,12 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+import psutil
 import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -368,6 +369,10 @@ def _signals(session: _Session) -> Iterator[None]:
 
 
 def _leave(number: int) -> None:
+    """End this process and the Ray that it started; one that it joined has no children here."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            process.kill()
     name = signal.Signals(number).name
     os.write(2, f"Stopped by {name}; Ray did not answer. Continue with --resume.\n".encode())
     os._exit(128 + number)
