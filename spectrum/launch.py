@@ -31,7 +31,9 @@ PICKLE_SWITCHES: Final = (
 
 def available_cpus() -> int:
     """Return the CPUs that this process may use."""
-    return len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def refuse_unsafe_switches(environment: dict[str, str] | None = None) -> None:

@@ -63,8 +63,8 @@ def inspect(
     from spectrum.data.bids import index_bids, inspect_table
     from spectrum.targets import read_target
 
-    table = index_bids(roots)
-    result = inspect_table(table, read_target(target))
+    chosen = read_target(target)
+    result = inspect_table(index_bids(roots), chosen)
     if as_json:
         print_json(result)
         return

@@ -105,6 +105,12 @@ def _standing(study: StudyView, score: Score) -> str:
     if floor is None:
         return "The floor was not measured, so whether this is brain signal cannot be said."
     low, value = score["ci95"][0], score["value"]
+    chance = (study.floor or {}).get("chance") or 0.0
+    if low <= chance:
+        return (
+            f"The interval of the selected score reaches down to chance, {chance:.3f}: the study"
+            " shows no decoding."
+        )
     if low > floor["ci95"][1]:
         return "The selected score lies above the floor, and their intervals do not meet."
     if low > floor["value"]:

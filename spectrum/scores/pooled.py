@@ -42,6 +42,10 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
+MAX_DENOMINATOR: Final = 10_000
+"""A subject's score is brought to a fraction of at most this denominator, for an exact test."""
+
+
 def score_predictions(
     predictions: Sequence[Prediction],
     *,
@@ -258,6 +262,9 @@ def _test_units(
             f"exact binomial over {truth.size} units of one subject, balanced over classes; "
             "units taken as independent"
         )
+    if _are_events_of_subjects(predictions):
+        by_group = _balanced_by([p.group for p in predictions], truth, answers, totals.size)
+        return _test_subjects(by_group, chance=chance, num_resamples=num_resamples, seed=seed)
     weights = 1 / np.maximum(totals, 1) / (totals > 0).sum()
     strata = within([f"{p.group}|{p.fold}" for p in predictions])
     p = permutation_p(
@@ -271,6 +278,24 @@ def _test_units(
         f"{num_resamples} permutations of classes within subject and fold, predictions fixed (the "
         "model is not fitted again); what differs only between subjects is no evidence"
     )
+
+
+def _are_events_of_subjects(predictions: Sequence[Prediction]) -> bool:
+    """Tell whether units are events of several subjects.
+
+    Events of a block share volumes, so that their classes cannot be exchanged one by one; on null
+    data of blocks such a permutation calls a third of the sets significant.
+    """
+    has_events = any("#" in prediction.unit for prediction in predictions)
+    return has_events and len({prediction.group for prediction in predictions}) > 1
+
+
+def _test_subjects(
+    by_group: dict[str, float], *, chance: float, num_resamples: int, seed: int
+) -> tuple[float, str]:
+    above = [Fraction(v - chance).limit_denominator(MAX_DENOMINATOR) for v in by_group.values()]
+    p, is_exact = sign_flip_p(above, num_resamples=num_resamples, seed=seed)
+    return p, f"{_sign_flip_name(len(above), len(above), is_exact)}, each score minus chance"
 
 
 def _is_binomial(predictions: Sequence[Prediction], totals: Ints) -> bool:

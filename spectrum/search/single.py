@@ -91,6 +91,9 @@ def train_single(
     """
     if out.exists():
         raise SearchError(f"{out} exists already. Give another folder with --out, or remove it.")
+    if Path(config.target).is_file():
+        # Workers run in folders of their own.
+        config = config.model_copy(update={"target": str(Path(config.target).absolute())})
     target = read_target(config.target)
     prepared = prepare(
         index_bids(roots), config.preprocessing, shards_root=shards_root, target=target
@@ -104,13 +107,13 @@ def train_single(
     begin = clock()
     last, fold_records = _fit(data, shards, folds, config, out, on_epoch)
     seconds = clock() - begin
-    num_seen = sum(_num_sequences_seen(record) for record in last)
+    seen = {(f.fold, f.epoch): f.num_sequences for record in last for f in record.folds}
     result = TrainResult(
         score=last[-1].score,
         floor=floor,
         folds=fold_records,
         seconds=seconds,
-        sequences_per_second=num_seen / max(seconds, 1e-9),
+        sequences_per_second=sum(seen.values()) / max(seconds, 1e-9),
         checkpoint=out / "checkpoints",
         refused=tuple(asdict(problem) for problem in prepared.refused),
     )
@@ -138,7 +141,9 @@ def _fit(
     if config.training.workers > 1:
         from spectrum.training.workers import fit_trial_on_workers
 
-        return fit_trial_on_workers(shards.path, config, storage=out, on_epoch=on_epoch)
+        return fit_trial_on_workers(
+            shards.path, config, storage=out, folds=folds, on_epoch=on_epoch
+        )
     epochs: list[TrialEpochRecord] = []
     fitting = fit_trial(data, folds, config, checkpoints=out / "checkpoints")
     while True:
@@ -147,10 +152,6 @@ def _fit(
         except StopIteration as stop:
             return epochs, stop.value
         on_epoch(epochs[-1])
-
-
-def _num_sequences_seen(record: TrialEpochRecord) -> int:
-    return sum(fold.num_sequences for fold in record.folds)
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -101,11 +101,21 @@ def _refuse_wrong_start(study: StudyFolder, *, resume: bool) -> None:
             f"There is no study at {study.path}. Leave --resume away to begin it, or give the "
             "name of one that was begun."
         )
-    if not resume and study.path.is_dir() and any(study.path.iterdir()):
+    if resume and not study.exists:
+        raise SearchError(
+            f"No study was begun at {study.path}: it holds no study.json. Leave --resume away."
+        )
+    if not resume and not _is_free(study):
         raise SearchError(
             f"{study.path} exists already. Continue it with --resume, or give this search "
             "another --name."
         )
+
+
+def _is_free(study: StudyFolder) -> bool:
+    """Tell whether a study can begin here; a start that failed leaves no more than these files."""
+    leftovers = {".lock", "folds.json", "floor.json"}
+    return not study.path.is_dir() or all(p.name in leftovers for p in study.path.iterdir())
 
 
 def _open(

@@ -37,7 +37,11 @@ _AIM: Final = "from aim.cli.cli import cli_entry_point; cli_entry_point()"
 def example_queries() -> tuple[tuple[str, str], ...]:
     """Return what to type into Aim's search box: each query with what it finds."""
     return (
-        ('"complete" in run.tags and run.trial.score > run.floor.score', "trials above the floor"),
+        (
+            '"complete" in run.tags and run.trial.score > run.floor.score'
+            " and run.trial.score > run.floor.chance",
+            "trials above floor and chance",
+        ),
         ("run.hparams.optimizer.lr > 1e-4", "trials by any configuration path"),
         ('metric.name == "score" and metric.context.fold == "all"', "score curves, in Metrics"),
     )

@@ -109,7 +109,7 @@ class Stepper:
         return Totals(
             loss=loss / weight,
             accuracy=correct / count,
-            gradient_norm=norm_of_one / steps_of_one,
+            gradient_norm=norm_of_one / max(steps_of_one, 1.0),
             num_sequences=round(count),
         )
 
@@ -142,8 +142,10 @@ class Stepper:
         self.gradient.mul_((self.config.optimizer.clip_norm / (norm + 1e-6)).clamp(max=1.0))
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.totals[4] += norm
-        self.totals[5] += 1
+        # A scaler in search of its scale skips a step whose gradient overflows: no norm then.
+        counts = norm.isfinite() if self.scaler.is_enabled() else torch.ones_like(norm).bool()
+        self.totals[4] += torch.where(counts, norm, 0.0)
+        self.totals[5] += counts
 
 
 def _flat_gradient(model: nn.Module) -> Tensor:

@@ -76,8 +76,8 @@ def compare(truth: Literal["effect", "null"], seed: int, num_subjects: int) -> d
 
 def comparisons(seeds: list[int], num_subjects: int) -> Iterator[dict[str, Any]]:
     with local_ray():
-        for truth in TRUTHS:
-            for seed in seeds:
+        for seed in seeds:
+            for truth in TRUTHS:
                 yield compare(truth, seed, num_subjects)
 
 
