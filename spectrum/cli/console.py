@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["DONE_IN_PART", "notes", "print_json", "print_text", "progress_bar"]
+__all__ = ["DONE_IN_PART", "notes", "print_json", "print_notes", "print_text", "progress_bar"]
 
 DONE_IN_PART = 3
 """Exit code when some inputs were refused and the others are done."""
@@ -30,6 +30,12 @@ notes = Console(stderr=True, highlight=False)
 def print_json(value: Any) -> None:
     """Print one machine-readable object on stdout."""
     sys.stdout.write(json.dumps(value, allow_nan=False, default=str) + "\n")
+
+
+def print_notes(sentences: Iterable[str]) -> None:
+    """Print what a user should know besides the result, on stderr."""
+    for sentence in sentences:
+        notes.print(f"note: {sentence}", markup=False, soft_wrap=True)
 
 
 def print_text(text: str) -> None:

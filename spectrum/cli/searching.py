@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from spectrum.cli.console import DONE_IN_PART, notes, print_json, print_text, progress_bar
+from spectrum.cli.console import (
+    DONE_IN_PART,
+    notes,
+    print_json,
+    print_notes,
+    print_text,
+    progress_bar,
+)
 from spectrum.cli.options import (
     CpusOption,
     JsonOption,
@@ -76,6 +83,7 @@ def search(
     report = write_report(folder)
     told = search_json(result.to_json(), aim_repo=studies, report=report)
     print_json(told) if as_json else print_text(search_text(told))
+    print_notes(result.notes)
     for problem in result.refused:
         notes.print(f"refused, {problem['code']}: {problem['message']}", markup=False)
     if result.refused:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spectrum.cli.console import DONE_IN_PART, notes, print_json, print_text, progress_bar
+from spectrum.cli.console import (
+    DONE_IN_PART,
+    notes,
+    print_json,
+    print_notes,
+    print_text,
+    progress_bar,
+)
 from spectrum.cli.options import CpusOption, JsonOption, RootsArgument, SetOption, ShardsOption
 
 if TYPE_CHECKING:
@@ -56,6 +63,7 @@ def train(
         print_json(result.to_json())
     else:
         print_text(_train_text(result))
+    print_notes(result.notes)
     for refused in result.refused:
         notes.print(f"refused, {refused['code']}: {refused['message']}", markup=False)
     if result.refused:

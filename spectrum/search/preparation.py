@@ -23,7 +23,7 @@ from spectrum.evaluation.audit import measure_floor
 from spectrum.search.space import SearchSpace
 from spectrum.targets import Target, read_target
 
-__all__ = ["Preparation", "prepare_study"]
+__all__ = ["Preparation", "left_out_notes", "prepare_study"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,11 @@ class Preparation:
     def fold_manifest(self) -> dict[str, Any]:
         """Folds by the names of their units, with a content hash."""
         return fold_manifest(self.folds, self.units, self.space.default_config.folds)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A sentence for each labelled run or event that no fold uses."""
+        return left_out_notes(self.units, self.fold_manifest)
 
     @property
     def fingerprints(self) -> dict[str, Any]:
@@ -63,6 +68,12 @@ class Preparation:
             target=self.target,
             scheme=self.space.default_config.folds.scheme,
         ).to_json()
+
+
+def left_out_notes(units: SequenceTable, manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return why labelled runs and events were left out, from the cut units and the folds."""
+    lost = (p.message for p in units.problems if p.code != "unlabelled")
+    return (*lost, *manifest["notes"])
 
 
 def prepare_study(space: SearchSpace, roots: Sequence[Path], *, shards_root: Path) -> Preparation:

@@ -22,6 +22,7 @@ from spectrum.data.units import Fold, SequenceData
 from spectrum.errors import SearchError
 from spectrum.evaluation.audit import FloorRecord, measure_floor
 from spectrum.records import FoldRecord, ScoreRecord, TrialEpochRecord
+from spectrum.search.preparation import left_out_notes
 from spectrum.targets import Target, read_target
 from spectrum.training.trial import fit_trial
 
@@ -39,6 +40,7 @@ class TrainResult:
     sequences_per_second: float
     checkpoint: Path
     refused: tuple[Mapping[str, Any], ...]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that ``spectrum train --json`` prints."""
@@ -61,6 +63,7 @@ class TrainResult:
             "sequences_per_second": round(self.sequences_per_second, 1),
             "checkpoint": str(self.checkpoint),
             "refused": list(self.refused),
+            "notes": list(self.notes),
         }
 
 
@@ -103,7 +106,8 @@ def train_single(
     folds = _draw(data, target, config)
     floor = measure_floor(shards, data.table, folds, target=target, scheme=config.folds.scheme)
     out.mkdir(parents=True)
-    _write_json(out / "folds.json", fold_manifest(folds, data.table, config.folds))
+    manifest = fold_manifest(folds, data.table, config.folds)
+    _write_json(out / "folds.json", manifest)
     begin = clock()
     last, fold_records = _fit(data, shards, folds, config, out, on_epoch)
     seconds = clock() - begin
@@ -116,6 +120,7 @@ def train_single(
         sequences_per_second=sum(seen.values()) / max(seconds, 1e-9),
         checkpoint=out / "checkpoints",
         refused=tuple(asdict(problem) for problem in prepared.refused),
+        notes=left_out_notes(data.table, manifest),
     )
     _write_json(
         out / "result.json", {**result.to_json(), "config": config.model_dump(mode="json")}

@@ -91,7 +91,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
         floor=floor,
         seconds=clock() - begin,
         refused=prepared.refused if prepared else (),
-        notes=tuple(driver.notes),
+        notes=(*(prepared.notes if prepared else ()), *driver.notes),
     )
 
 

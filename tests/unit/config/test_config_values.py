@@ -82,7 +82,7 @@ def test_set_paths_leaves_its_input_alone_and_the_neighbours_in_place() -> None:
         ({"optimizer": {"lr": 5.0}}, r"optimizer\.lr is 5\.0: .*less than or equal to 1"),
         ({"optimizer": {"lr": float("nan")}}, r"optimizer\.lr is nan"),
         ({"seed": -1}, "seed is -1"),
-        ({"model": {"embed_dim": 10}}, "embed_dim is 10 and model.num_heads 4"),
+        ({"model": {"embed_dim": 10, "num_heads": 4}}, "embed_dim is 10 and model.num_heads 4"),
         ({"model": {"attention_heads": 3}}, "model.attention_heads 3"),
         ({"preprocessing": {"grid": "matrix"}}, "preprocessing.matrix is None"),
         ({"preprocessing": {"matrix": [2, 3, 4]}}, "grid: common"),
