@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -18,7 +19,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["DONE_IN_PART", "notes", "print_json", "print_notes", "print_text", "progress_bar"]
+__all__ = [
+    "DONE_IN_PART",
+    "end_with_refused",
+    "notes",
+    "print_json",
+    "print_notes",
+    "print_text",
+    "progress_bar",
+]
 
 DONE_IN_PART = 3
 """Exit code when some inputs were refused and the others are done."""
@@ -36,6 +45,15 @@ def print_notes(sentences: Iterable[str]) -> None:
     """Print what a user should know besides the result, on stderr."""
     for sentence in sentences:
         notes.print(f"note: {sentence}", markup=False, soft_wrap=True)
+
+
+def end_with_refused(refused: Sequence[Mapping[str, Any]]) -> None:
+    """Name each refused input on stderr and exit as done in part; do nothing without one."""
+    for problem in refused:
+        sentence = f"refused, {problem['code']}: {problem['message']}"
+        notes.print(sentence, markup=False, soft_wrap=True)
+    if refused:
+        raise typer.Exit(DONE_IN_PART)
 
 
 def print_text(text: str) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from spectrum.cli.console import DONE_IN_PART, notes, print_json, print_text, progress_bar
+from spectrum.cli.console import end_with_refused, print_json, print_text, progress_bar
 from spectrum.cli.options import CpusOption, JsonOption, RootsArgument, SetOption, ShardsOption
 
 __all__ = ["register"]
@@ -147,9 +147,4 @@ def prepare(
         print_json(asdict(result))
     else:
         print_text(f"{result.num_runs} runs, {result.num_volumes} volumes: {result.shards}")
-    if result.refused:
-        for problem in result.refused:
-            notes.print(
-                f"refused, {problem.code}: {problem.message}", markup=False, soft_wrap=True
-            )
-        raise typer.Exit(DONE_IN_PART)
+    end_with_refused([asdict(problem) for problem in result.refused])

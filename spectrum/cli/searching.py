@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from spectrum.cli.console import (
-    DONE_IN_PART,
-    notes,
+    end_with_refused,
     print_json,
     print_notes,
     print_text,
@@ -84,7 +83,4 @@ def search(
     told = search_json(result.to_json(), aim_repo=studies, report=report)
     print_json(told) if as_json else print_text(search_text(told))
     print_notes(result.notes)
-    for problem in result.refused:
-        notes.print(f"refused, {problem['code']}: {problem['message']}", markup=False)
-    if result.refused:
-        raise typer.Exit(DONE_IN_PART)
+    end_with_refused(result.refused)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spectrum.cli.console import (
-    DONE_IN_PART,
-    notes,
+    end_with_refused,
     print_json,
     print_notes,
     print_text,
@@ -64,10 +63,7 @@ def train(
     else:
         print_text(_train_text(result))
     print_notes(result.notes)
-    for refused in result.refused:
-        notes.print(f"refused, {refused['code']}: {refused['message']}", markup=False)
-    if result.refused:
-        raise typer.Exit(DONE_IN_PART)
+    end_with_refused(result.refused)
 
 
 def _train_text(result: TrainResult) -> str:

@@ -5,6 +5,7 @@ Not here: how sequences are cut (``sequences``) and how folds are drawn (``folds
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from spectrum.data.runs import Problem
 from spectrum.entities import RunKey
+from spectrum.records import Prediction
 
 __all__ = ["Fold", "SequenceData", "SequenceTable", "Unit"]
 
@@ -31,6 +33,23 @@ class Unit:
     class_index: int
     run_index: int
     event_index: int | None = None
+
+    def predicted(
+        self, probabilities: Sequence[float], *, classes: Sequence[str], fold: str
+    ) -> Prediction:
+        """Return what a model of a fold says of this unit, over all classes of the target."""
+        return Prediction(
+            dataset=self.key.dataset,
+            subject=self.key.subject,
+            session=self.key.session,
+            task=self.key.task,
+            run=self.key.run,
+            unit=self.name,
+            pair=self.pair,
+            true_class=classes[self.class_index],
+            probabilities=tuple(float(p) for p in probabilities),
+            fold=fold,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -216,18 +216,7 @@ def _predictions(
     full = np.zeros((len(units), len(classes)))
     full[:, list(columns)] = probabilities
     return [
-        Prediction(
-            dataset=unit.key.dataset,
-            subject=unit.key.subject,
-            session=unit.key.session,
-            task=unit.key.task,
-            run=unit.key.run,
-            unit=unit.name,
-            pair=unit.pair,
-            true_class=classes[unit.class_index],
-            probabilities=tuple(row.tolist()),
-            fold=fold.name,
-        )
+        unit.predicted(row.tolist(), classes=classes, fold=fold.name)
         for unit, row in zip(units, full, strict=True)
     ]
 

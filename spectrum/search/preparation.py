@@ -36,12 +36,8 @@ class Preparation:
     shards: ShardSet
     units: SequenceTable
     folds: tuple[Fold, ...]
+    fold_manifest: Mapping[str, Any]
     refused: tuple[Mapping[str, Any], ...]
-
-    @property
-    def fold_manifest(self) -> dict[str, Any]:
-        """Folds by the names of their units, with a content hash."""
-        return fold_manifest(self.folds, self.units, self.space.default_config.folds)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -101,6 +97,7 @@ def prepare_study(space: SearchSpace, roots: Sequence[Path], *, shards_root: Pat
         shards=shards,
         units=units,
         folds=folds,
+        fold_manifest=fold_manifest(folds, units, config.folds),
         refused=tuple(asdict(problem) for problem in prepared.refused),
     )
 

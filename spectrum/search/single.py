@@ -14,7 +14,7 @@ from typing import Any
 
 from spectrum.config import TrialConfig
 from spectrum.data.bids import index_bids
-from spectrum.data.folds import check_folds, draw_folds, fold_manifest
+from spectrum.data.folds import fold_manifest
 from spectrum.data.pipeline import prepare
 from spectrum.data.sequences import read_sequences
 from spectrum.data.shards import ShardSet
@@ -23,8 +23,8 @@ from spectrum.errors import SearchError
 from spectrum.evaluation.audit import FloorRecord, measure_floor
 from spectrum.records import FoldRecord, ScoreRecord, TrialEpochRecord
 from spectrum.search.preparation import left_out_notes
-from spectrum.targets import Target, read_target
-from spectrum.training.trial import fit_trial
+from spectrum.targets import read_target
+from spectrum.training.trial import draw_trial_folds, fit_trial
 
 __all__ = ["TrainResult", "train_single"]
 
@@ -103,7 +103,7 @@ def train_single(
     )
     shards = ShardSet.open(prepared.shards)
     data = read_sequences(shards, target, config.sequences)
-    folds = _draw(data, target, config)
+    folds = draw_trial_folds(data, config)
     floor = measure_floor(shards, data.table, folds, target=target, scheme=config.folds.scheme)
     out.mkdir(parents=True)
     manifest = fold_manifest(folds, data.table, config.folds)
@@ -126,13 +126,6 @@ def train_single(
         out / "result.json", {**result.to_json(), "config": config.model_dump(mode="json")}
     )
     return result
-
-
-def _draw(data: SequenceData, target: Target, config: TrialConfig) -> tuple[Fold, ...]:
-    watch = config.training.monitor_fraction if config.training.patience_epochs else None
-    folds = draw_folds(data.table, config.folds, paired=target.paired, monitor_fraction=watch)
-    check_folds(folds, data.table, config.folds)
-    return folds
 
 
 def _fit(

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from spectrum.data.units import Fold, Unit
+from spectrum.data.units import Fold
 from spectrum.records import Prediction
 from spectrum.training.batches import iter_batches
 from spectrum.training.place import Place
@@ -88,20 +88,10 @@ class Evaluator:
         table = self.resident.source.table
         unit_of_row = table.unit_of_sequence[sequences]
         return tuple(
-            self._prediction(table.units[unit], probabilities_NK[unit_of_row == unit].mean(axis=0))
+            table.units[unit].predicted(
+                probabilities_NK[unit_of_row == unit].mean(axis=0),
+                classes=table.classes,
+                fold=self.fold.name,
+            )
             for unit in np.unique(unit_of_row)
-        )
-
-    def _prediction(self, unit: Unit, probabilities_K: NDArray[np.float64]) -> Prediction:
-        return Prediction(
-            dataset=unit.key.dataset,
-            subject=unit.key.subject,
-            session=unit.key.session,
-            task=unit.key.task,
-            run=unit.key.run,
-            unit=unit.name,
-            pair=unit.pair,
-            true_class=self.resident.source.table.classes[unit.class_index],
-            probabilities=tuple(float(p) for p in probabilities_K),
-            fold=self.fold.name,
         )

@@ -11,6 +11,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from spectrum.config import TrialConfig
+from spectrum.data.folds import check_folds, draw_folds
 from spectrum.data.units import Fold, SequenceData
 from spectrum.records import EpochRecord, FoldRecord, Prediction, TrialEpochRecord
 from spectrum.scores import score_predictions
@@ -18,10 +19,18 @@ from spectrum.training.fold_fit import FoldFit
 from spectrum.training.place import Parallel, Place
 from spectrum.training.resident import ResidentData
 
-__all__ = ["fit_trial"]
+__all__ = ["draw_trial_folds", "fit_trial"]
 
 ALONE = Parallel()
 """One worker."""
+
+
+def draw_trial_folds(data: SequenceData, config: TrialConfig) -> tuple[Fold, ...]:
+    """Draw and check the folds of one configuration, with monitors where folds may stop early."""
+    watch = config.training.monitor_fraction if config.training.patience_epochs else None
+    folds = draw_folds(data.table, config.folds, paired=data.paired, monitor_fraction=watch)
+    check_folds(folds, data.table, config.folds)
+    return folds
 
 
 def fit_trial(

@@ -19,7 +19,6 @@ from ray import train
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from spectrum.config import TrialConfig
-from spectrum.data.folds import draw_folds
 from spectrum.data.sequences import read_sequences
 from spectrum.data.shards import ShardSet
 from spectrum.data.units import Fold, SequenceData
@@ -28,7 +27,7 @@ from spectrum.records import FoldRecord, TrialEpochRecord
 from spectrum.targets import read_target
 from spectrum.training.place import Parallel
 from spectrum.training.record_lines import FollowedRecords, append_record
-from spectrum.training.trial import fit_trial
+from spectrum.training.trial import draw_trial_folds, fit_trial
 
 __all__ = ["fit_trial_on_workers"]
 
@@ -145,7 +144,7 @@ def _work(job: dict[str, Any]) -> tuple[list[TrialEpochRecord], tuple[FoldRecord
     storage = Path(job["storage"])
     fitting = fit_trial(
         data,
-        job["folds"] or _draw(data, config),
+        job["folds"] or draw_trial_folds(data, config),
         config,
         parallel=parallel,
         checkpoints=storage / "checkpoints",
@@ -174,8 +173,3 @@ def _collect(
 
 def _read(path: Path, config: TrialConfig) -> SequenceData:
     return read_sequences(ShardSet.open(path), read_target(config.target), config.sequences)
-
-
-def _draw(data: SequenceData, config: TrialConfig) -> tuple[Fold, ...]:
-    watch = config.training.monitor_fraction if config.training.patience_epochs else None
-    return draw_folds(data.table, config.folds, paired=data.paired, monitor_fraction=watch)

@@ -75,19 +75,7 @@ def _predict(
     correlations = [np.corrcoef(means[index], centroid)[0, 1] for centroid in centroids]
     probabilities = np.zeros(len(data.table.classes))
     probabilities[fold.classes[int(np.argmax(correlations))]] = 1.0
-    key = unit.key
-    return Prediction(
-        dataset=key.dataset,
-        subject=key.subject,
-        session=key.session,
-        task=key.task,
-        run=key.run,
-        unit=unit.name,
-        pair=unit.pair,
-        true_class=data.table.classes[unit.class_index],
-        probabilities=tuple(probabilities.tolist()),
-        fold=fold.name,
-    )
+    return unit.predicted(probabilities.tolist(), classes=data.table.classes, fold=fold.name)
 
 
 def compare(seed: int) -> dict[str, Any]:
