@@ -1,4 +1,4 @@
-"""Commands about data: simulate, inspect, targets, prepare."""
+"""Commands about data: inspect, prepare."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -20,35 +20,8 @@ MAX_PROBLEMS_SHOWN = 20
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    app.command()(simulate)
     app.command()(inspect)
-    app.command()(targets)
     app.command()(prepare)
-
-
-def simulate(
-    out: Annotated[Path, typer.Argument(help="Folder that the BIDS trees are written to.")],
-    truth: Annotated[
-        Literal["effect", "null"], typer.Option(help="What is planted in the deep regions.")
-    ] = "effect",
-    subjects: Annotated[int, typer.Option(min=1, max=99, help="Subjects of each data set.")] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
-    as_json: JsonOption = False,
-) -> None:
-    """Write the four data sets in miniature, with a planted truth.
-
-    Example: spectrum simulate simulated --truth effect --subjects 4
-    """
-    from spectrum.data.simulate import SimulationConfig
-    from spectrum.data.simulate import simulate as write_trees
-
-    config = SimulationConfig(truth=truth, num_subjects=subjects, seed=seed)
-    with progress_bar("Simulating", unit="runs") as on_run_done:
-        roots = write_trees(out, config, on_run_done=on_run_done)
-    if as_json:
-        print_json({"roots": [str(root) for root in roots], "truth": truth, "seed": seed})
-        return
-    print_text("\n".join(str(root) for root in roots))
 
 
 def inspect(
@@ -83,21 +56,6 @@ def _inspect_text(result: Mapping[str, Any], target: str) -> str:
     if len(problems) > MAX_PROBLEMS_SHOWN:
         lines += [f"  ... and {len(problems) - MAX_PROBLEMS_SHOWN} more; --json lists all"]
     return "\n".join(lines)
-
-
-def targets(as_json: JsonOption = False) -> None:
-    """List the targets that come with Spectrum.
-
-    Example: spectrum targets
-    """
-    from spectrum.targets import read_target, shipped_targets
-
-    shipped = [read_target(name) for name in shipped_targets()]
-    if as_json:
-        print_json({t.name: {"classes": t.classes, "description": t.description} for t in shipped})
-        return
-    for target in shipped:
-        print_text(f"{target.name}: {', '.join(target.classes)}\n    {target.description.strip()}")
 
 
 def prepare(

@@ -37,6 +37,9 @@ class RunRule(FrozenConfig):
     session: str | None = None
     """Session as file names write it; None matches every session, and files without one."""
 
+    subject: str | None = None
+    """Subject as file names write it, without ``sub-``; None matches every subject."""
+
     class_name: str = Field(alias="class", min_length=1)
     """One of the target's classes; ``class`` in a file."""
 
@@ -49,6 +52,7 @@ class RunRule(FrozenConfig):
             (self.dataset, self.task) == (key.dataset, key.task)
             and self.run in (None, key.run_number)
             and self.session in (None, key.session)
+            and self.subject in (None, key.subject)
         )
 
     def overlaps(self, other: RunRule) -> bool:
@@ -57,6 +61,7 @@ class RunRule(FrozenConfig):
             (self.dataset, self.task) == (other.dataset, other.task)
             and _may_agree(self.run, other.run)
             and _may_agree(self.session, other.session)
+            and _may_agree(self.subject, other.subject)
         )
 
 
