@@ -18,7 +18,8 @@ class Prediction:
 
     ``unit`` is the run's name, with ``#<event index>`` after it for an event. ``pair`` names the
     early/late pair (subject, task, session) of a paired target, "" otherwise. ``probabilities``
-    are the mean over the unit's sequences, in the order of the target's classes.
+    are the mean over the unit's sequences, in the order of the target's classes. ``person`` is ""
+    unless the subject is known under another name too.
     """
 
     dataset: str
@@ -31,11 +32,12 @@ class Prediction:
     true_class: str
     probabilities: tuple[float, ...]
     fold: str
+    person: str = ""
 
     @property
     def group(self) -> str:
-        """The person: data set and subject."""
-        return f"{self.dataset}/sub-{self.subject}"
+        """The person, under the first of its names: data set and subject."""
+        return self.person or f"{self.dataset}/sub-{self.subject}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

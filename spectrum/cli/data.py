@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from spectrum.cli.console import end_with_refused, print_json, print_text, progress_bar
-from spectrum.cli.options import CpusOption, JsonOption, RootsArgument, SetOption, ShardsOption
+from spectrum.cli.console import (
+    DONE_IN_PART,
+    end_with_refused,
+    print_json,
+    print_notes,
+    print_text,
+    progress_bar,
+)
+from spectrum.cli.inspection import inspection_text
+from spectrum.cli.options import (
+    CpusOption,
+    JsonOption,
+    MultiEchoOption,
+    RootsArgument,
+    SetOption,
+    ShardsOption,
+    SpaceOption,
+    TrFromOption,
+    data_settings,
+)
 
 __all__ = ["register"]
-
-MAX_PROBLEMS_SHOWN = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -27,35 +42,40 @@ def register(app: typer.Typer) -> None:
 def inspect(
     roots: RootsArgument,
     target: Annotated[str, typer.Option(help="Target name or file.")] = "early_late",
+    images: Annotated[
+        bool, typer.Option("--images", help="Read every image to its end and check its content.")
+    ] = False,
+    tr_from: TrFromOption = None,
+    multi_echo: MultiEchoOption = None,
+    space: SpaceOption = None,
+    cpus: CpusOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the runs found, their classes under a target, and every problem.
 
-    Example: spectrum inspect data/raw/ds000002 --target stage
+    Example: spectrum inspect data/raw/ds000002 --target stage --images
     """
+    from spectrum.config import TrialConfig, config_from_mapping, parse_settings, set_paths
     from spectrum.data.bids import index_bids, inspect_table
     from spectrum.targets import read_target
 
     chosen = read_target(target)
-    result = inspect_table(index_bids(roots), chosen)
+    decided = parse_settings(data_settings(tr_from, multi_echo, space))
+    choices = config_from_mapping(TrialConfig, set_paths({}, decided)).data
+    with progress_bar("Reading headers", unit="runs") as on_run_done:
+        table = index_bids(roots, choices, on_run_done=on_run_done)
+    if images:
+        from spectrum.data.image_check import check_images
+
+        with progress_bar("Reading images", unit="runs") as on_run_done:
+            table = check_images(table, num_processes=cpus, on_run_done=on_run_done)
+    result = inspect_table(table, chosen)
     if as_json:
         print_json(result)
-        return
-    print_text(_inspect_text(result, target))
-
-
-def _inspect_text(result: Mapping[str, Any], target: str) -> str:
-    lines = [f"{result['num_runs']} runs"]
-    lines += [f"  {name}: {number} runs" for name, number in result["datasets"].items()]
-    lines += [f"classes under {target}"]
-    lines += [f"  {name}: {number}" for name, number in result["classes"].items()]
-    lines += [f"  no class: {result['unlabelled']}"]
-    problems = result["problems"]
-    lines += [f"{len(problems)} problems"]
-    lines += [f"  {p['code']}: {p['message']}" for p in problems[:MAX_PROBLEMS_SHOWN]]
-    if len(problems) > MAX_PROBLEMS_SHOWN:
-        lines += [f"  ... and {len(problems) - MAX_PROBLEMS_SHOWN} more; --json lists all"]
-    return "\n".join(lines)
+    else:
+        print_text(inspection_text(result))
+    if any(problem["refuses"] for problem in result["problems"]):
+        raise typer.Exit(DONE_IN_PART)
 
 
 def prepare(
@@ -67,6 +87,9 @@ def prepare(
         str | None, typer.Option(help="Only runs that this target labels; all runs by default.")
     ] = None,
     settings: SetOption = None,
+    tr_from: TrFromOption = None,
+    multi_echo: MultiEchoOption = None,
+    space: SpaceOption = None,
     shards: ShardsOption = Path("shards"),
     cpus: CpusOption = None,
     as_json: JsonOption = False,
@@ -88,9 +111,11 @@ def prepare(
     from spectrum.launch import local_ray
     from spectrum.targets import read_target
 
-    mapping = set_paths(read_yaml(config) if config else {}, parse_settings(settings or []))
-    recipe = config_from_mapping(TrialConfig, mapping).preprocessing
-    table = index_bids(roots)
+    decided = [*(settings or []), *data_settings(tr_from, multi_echo, space)]
+    mapping = set_paths(read_yaml(config) if config else {}, parse_settings(decided))
+    wanted = config_from_mapping(TrialConfig, mapping)
+    recipe = wanted.preprocessing
+    table = index_bids(roots, wanted.data)
     chosen = read_target(target) if target else None
     is_made = find_shards(table, recipe, shards, chosen) is not None
     with (
@@ -105,4 +130,5 @@ def prepare(
         print_json(asdict(result))
     else:
         print_text(f"{result.num_runs} runs, {result.num_volumes} volumes: {result.shards}")
+    print_notes([*(problem.message for problem in table.left_out), *result.notes])
     end_with_refused([asdict(problem) for problem in result.refused])

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import typer
 
 __all__ = [
     "CpusOption",
     "JsonOption",
+    "MultiEchoOption",
     "RootsArgument",
     "SetOption",
     "ShardsOption",
+    "SpaceOption",
     "StudiesOption",
+    "TrFromOption",
+    "data_settings",
 ]
 
 RootsArgument: TypeAlias = Annotated[
@@ -35,3 +39,22 @@ StudiesOption: TypeAlias = Annotated[
 CpusOption: TypeAlias = Annotated[
     int | None, typer.Option("--cpus", min=1, help="CPUs to use; all by default.")
 ]
+
+TrFromOption: TypeAlias = Annotated[
+    Literal["header", "sidecar"] | None,
+    typer.Option(help="Whose TR counts where an image's header and its sidecar differ."),
+]
+MultiEchoOption: TypeAlias = Annotated[
+    Literal["combine"] | None,
+    typer.Option(help="Combine the echoes of a run; without it such runs are refused."),
+]
+SpaceOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--space", help="Space of derivatives, as in space-<label>, or native."),
+]
+
+
+def data_settings(tr_from: str | None, multi_echo: str | None, space: str | None) -> list[str]:
+    """Return what the options decide, as ``key=value`` settings."""
+    decided = {"data.tr_from": tr_from, "data.multi_echo": multi_echo, "data.space": space}
+    return [f"{path}={value}" for path, value in decided.items() if value is not None]

@@ -17,10 +17,14 @@ from spectrum.cli.console import (
 from spectrum.cli.options import (
     CpusOption,
     JsonOption,
+    MultiEchoOption,
     RootsArgument,
     SetOption,
     ShardsOption,
+    SpaceOption,
     StudiesOption,
+    TrFromOption,
+    data_settings,
 )
 from spectrum.cli.summary import search_json, search_text
 
@@ -44,6 +48,9 @@ def search(
     resume: Annotated[bool, typer.Option(help="Continue the study of this name.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Print the plan and start nothing.")] = False,
     settings: SetOption = None,
+    tr_from: TrFromOption = None,
+    multi_echo: MultiEchoOption = None,
+    image_space: SpaceOption = None,
     shards: ShardsOption = Path("shards"),
     studies: StudiesOption = Path("studies"),
     cpus: CpusOption = None,
@@ -59,7 +66,8 @@ def search(
     from spectrum.search.study import plan_study, run_study
     from spectrum.tracking import AimTracker
 
-    parsed = read_space(space, settings or [])
+    decided = data_settings(tr_from, multi_echo, image_space)
+    parsed = read_space(space, [*(settings or []), *decided])
     parsed.check()
     folder = studies / (name or parsed.name)
     if dry_run:

@@ -14,7 +14,17 @@ from spectrum.cli.console import (
     print_text,
     progress_bar,
 )
-from spectrum.cli.options import CpusOption, JsonOption, RootsArgument, SetOption, ShardsOption
+from spectrum.cli.options import (
+    CpusOption,
+    JsonOption,
+    MultiEchoOption,
+    RootsArgument,
+    SetOption,
+    ShardsOption,
+    SpaceOption,
+    TrFromOption,
+    data_settings,
+)
 
 if TYPE_CHECKING:
     from spectrum.search.single import TrainResult
@@ -35,6 +45,9 @@ def train(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the result.")] = Path("trained"),
     settings: SetOption = None,
+    tr_from: TrFromOption = None,
+    multi_echo: MultiEchoOption = None,
+    space: SpaceOption = None,
     shards: ShardsOption = Path("shards"),
     cpus: CpusOption = None,
     as_json: JsonOption = False,
@@ -47,7 +60,7 @@ def train(
     from spectrum.launch import local_ray
     from spectrum.search.single import train_single
 
-    wanted = list(settings or [])
+    wanted = [*(settings or []), *data_settings(tr_from, multi_echo, space)]
     wanted += [f"training.workers={workers}"] if workers else []
     parsed = read_config(TrialConfig, config, settings=wanted)
     with local_ray(num_cpus=cpus), progress_bar("Training", unit="epochs") as on_progress:

@@ -4,6 +4,7 @@ Names of fields joined by dots are *config paths* (``preprocessing.fwhm_mm``); s
 ``--set`` and Aim parameters use them. Not here: search spaces (``spectrum.search.space``).
 """
 
+from spectrum.config.data import DataConfig
 from spectrum.config.model import ModelConfig
 from spectrum.config.paths import config_paths, get_path, nearest, set_paths
 from spectrum.config.preprocessing import PreprocessingConfig
@@ -24,6 +25,7 @@ from spectrum.config.trial import (
 )
 
 __all__ = [
+    "DataConfig",
     "FoldsConfig",
     "ModelConfig",
     "OptimizerConfig",

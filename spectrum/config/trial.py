@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from spectrum.config.data import DataConfig
 from spectrum.config.frozen import FrozenConfig
 from spectrum.config.model import ModelConfig
 from spectrum.config.preprocessing import PreprocessingConfig
@@ -53,6 +54,9 @@ class TrialConfig(FrozenConfig):
 
     target: str = "early_late"
     """Name of a shipped target, or the path of a target file."""
+
+    data: DataConfig = DataConfig()
+    """What counts where BIDS trees leave a choice."""
 
     folds: FoldsConfig = FoldsConfig()
     """Which runs are held out together."""

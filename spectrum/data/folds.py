@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from spectrum.config import FoldsConfig, fingerprint
+from spectrum.data.duplicates import people_notes
 from spectrum.data.held_out import complete_pairs, group_of, held_out_sets, run_of
 from spectrum.data.units import Fold, SequenceTable, Unit
 from spectrum.errors import ConfigError, DataError, LeakageError, TargetError
@@ -107,6 +108,7 @@ def plan_folds(
             table,
             tuple(usable),
             Fold(name=name, held_out=held_out, training=(), validation=validation, classes=()),
+            leakage_key(config),
         )
         folds += [fold] if len(fold.classes) > 1 else []
         unscorable += [] if len(fold.classes) > 1 else [_unscorable(fold, table)]
@@ -114,7 +116,8 @@ def plan_folds(
         raise TargetError(_no_fold(table, config, unscorable), code="no-fold")
     if monitor_fraction is not None:
         folds = [_cut_monitor(fold, table, config, monitor_fraction) for fold in folds]
-    notes = (*notes, *unscorable, *_never_used(table.units, folds, tuple(usable)))
+    people = people_notes((unit.person, unit.key.group) for unit in table.units)
+    notes = (*people, *notes, *unscorable, *_never_used(table.units, folds, tuple(usable)))
     return FoldPlan(folds=tuple(folds), notes=notes)
 
 
@@ -275,9 +278,12 @@ def _check_datasets(fold: Fold, units: Units) -> None:
         )
 
 
-def _close_fold(table: SequenceTable, usable: tuple[int, ...], fold: Fold) -> Fold:
-    held_out = set(fold.validation)
-    training = tuple(index for index in usable if index not in held_out)
+def _close_fold(
+    table: SequenceTable, usable: tuple[int, ...], fold: Fold, key: Callable[[Unit], str]
+) -> Fold:
+    """Train on all that is not held out, nor of a person or run that is, under another name."""
+    held_out = {key(table.units[index]) for index in fold.validation} if fold.validation else set()
+    training = tuple(index for index in usable if key(table.units[index]) not in held_out)
     classes = _classes_in(table.units, training) & _classes_in(table.units, fold.validation)
     return replace(
         fold,

@@ -24,8 +24,8 @@ HeldOut = tuple[str, str, tuple[int, ...]]
 
 
 def group_of(unit: Unit) -> str:
-    """Return the person: data set and subject."""
-    return unit.key.group
+    """Return the person: data set and subject, the first where it has several names."""
+    return unit.group
 
 
 def run_of(unit: Unit) -> str:

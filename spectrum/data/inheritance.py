@@ -7,14 +7,21 @@ of its entities is one of the image's. Runs compare as numbers. Not here: what t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 from spectrum.entities import parse_entities
 
 __all__ = ["BidsFile", "BidsTree", "find_files"]
+
+Kind = tuple[str, str]
+"""Suffix and extension, such as ``bold`` and ``.nii.gz``."""
+
+_EXTENSIONS: Final = (".nii", ".nii.gz", ".img", ".img.gz", ".hdr", ".hdr.gz", ".json", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -30,15 +37,21 @@ class BidsFile:
         run = entities.get("run", "")
         return {**entities, "run": str(int(run))} if run.isdigit() else entities
 
+    @cached_property
+    def kind(self) -> Kind:
+        """Suffix, the last word before the first dot, and extension, all after it."""
+        stem, dot, rest = self.path.name.partition(".")
+        return stem.rsplit("_", 1)[-1], dot + rest
+
     @property
     def suffix(self) -> str:
         """The last word before the extension, such as ``bold``."""
-        return self.path.name.split(".", 1)[0].rsplit("_", 1)[-1]
+        return self.kind[0]
 
     @property
     def extension(self) -> str:
         """All after the first dot, with it."""
-        return "".join(self.path.name.partition(".")[1:])
+        return self.kind[1]
 
     def speaks_for(self, other: BidsFile) -> bool:
         """Tell whether each entity is one of the other file's."""
@@ -47,15 +60,27 @@ class BidsFile:
 
 @dataclass(frozen=True)
 class BidsTree:
-    """All files of a root that could matter to BOLD runs, by folder."""
+    """All files of a root that could matter to BOLD runs, by folder, kind and subject.
+
+    The subject is "" for files without one, which speak for every subject.
+    """
 
     root: Path
-    files_of_folder: dict[Path, tuple[BidsFile, ...]]
+    files_of_folder: Mapping[Path, Mapping[Kind, Mapping[str, tuple[BidsFile, ...]]]]
 
     def iter_files(self) -> Iterator[BidsFile]:
-        """Yield every file, folder by folder."""
+        """Yield every file, folder by folder, each folder in the order of names."""
         for folder in sorted(self.files_of_folder):
-            yield from self.files_of_folder[folder]
+            kinds = self.files_of_folder[folder].values()
+            files = [
+                file for subjects in kinds for several in subjects.values() for file in several
+            ]
+            yield from sorted(files, key=lambda file: file.path.name)
+
+    def find(self, folder: Path, kind: Kind, subject: str) -> tuple[BidsFile, ...]:
+        """Return the files of a folder that are of a kind and of a subject, or of none."""
+        subjects = self.files_of_folder.get(folder, {}).get(kind, {})
+        return (*subjects.get("", ()), *(subjects.get(subject, ()) if subject else ()))
 
     def find_inherited(self, image: BidsFile, suffix: str, extension: str) -> list[BidsFile]:
         """Return the files that speak for an image, the most general one first.
@@ -66,13 +91,11 @@ class BidsTree:
         suffix, extension : of the files looked for, such as ``events`` and ``.tsv``
         """
         found = []
+        subject = image.entities.get("subject", "")
         for folder in self._folders_above(image):
-            speaking = [
-                file
-                for file in self.files_of_folder.get(folder, ())
-                if (file.suffix, file.extension) == (suffix, extension) and file.speaks_for(image)
-            ]
-            found += sorted(speaking, key=lambda file: len(file.entities))
+            near = self.find(folder, (suffix, extension), subject)
+            speaking = [file for file in near if file.speaks_for(image)]
+            found += sorted(speaking, key=lambda file: (len(file.entities), file.path.name))
         return found
 
     def _folders_above(self, image: BidsFile) -> list[Path]:
@@ -90,21 +113,27 @@ def find_files(root: Path) -> BidsTree:
     ``derivatives``, ``sourcedata`` and ``code`` are other data sets or none, and are not entered;
     neither are hidden folders. Links to folders are followed, each folder once.
     """
-    files_of_folder = {root: _bids_files(root, [path.name for path in root.iterdir()])}
+    files_of_folder = {root: _by_kind(root, [path.name for path in root.iterdir()])}
     seen: set[str] = set()
     for subject in sorted(root.glob("sub-*")):
         for folder, inner, names in os.walk(subject, followlinks=True):
             real = os.path.realpath(folder)
             inner[:] = [] if real in seen else sorted(n for n in inner if n[:1] != ".")
             if real not in seen:
-                files_of_folder[Path(folder)] = _bids_files(Path(folder), names)
+                files_of_folder[Path(folder)] = _by_kind(Path(folder), names)
             seen.add(real)
     return BidsTree(root=root, files_of_folder=files_of_folder)
 
 
-def _bids_files(folder: Path, names: list[str]) -> tuple[BidsFile, ...]:
-    return tuple(
-        BidsFile(folder / name)
-        for name in sorted(names)
-        if "_" in name and name.endswith((".nii", ".nii.gz", ".json", ".tsv")) and name[0] != "."
+def _by_kind(folder: Path, names: list[str]) -> dict[Kind, dict[str, tuple[BidsFile, ...]]]:
+    found: defaultdict[Kind, defaultdict[str, list[BidsFile]]] = defaultdict(
+        lambda: defaultdict(list)
     )
+    for name in sorted(names):
+        if "_" in name and name.endswith(_EXTENSIONS) and name[0] != ".":
+            file = BidsFile(folder / name)
+            found[file.kind][file.entities.get("subject", "")].append(file)
+    return {
+        kind: {subject: tuple(files) for subject, files in subjects.items()}
+        for kind, subjects in found.items()
+    }

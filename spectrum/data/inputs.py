@@ -101,7 +101,7 @@ def _has_class(target: Target, key: RunKey, events: tuple[Event, ...]) -> bool:
 
 def _why_unusable(run: Run) -> Refusal:
     for problem in run.problems:
-        if problem.path == str(run.path) or problem.code == "no-tr":
+        if problem.refuses:
             return Refusal(code=problem.code, path=problem.path, message=problem.message)
     what = "no readable image" if run.shape is None else "no TR in header or sidecar"
     return Refusal(

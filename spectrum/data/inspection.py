@@ -8,7 +8,7 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
-from spectrum.data.events import read_events
+from spectrum.data.events import odd_events, read_events
 from spectrum.data.runs import Event, Problem, Run, RunTable
 from spectrum.entities import RunKey
 from spectrum.errors import SidecarError
@@ -25,8 +25,9 @@ def inspect_table(table: RunTable, target: Target) -> dict[str, Any]:
     inspection : plain JSON
         ``num_runs``; ``datasets`` (name -> runs); ``classes`` (class -> runs, or events for a
         target of events); ``unlabelled`` (runs or events without class); ``problems`` (code,
-        path, message); ``target``; ``unit`` (run or event); ``num_usable`` (runs with an image
-        and a TR); ``num_subjects`` and ``num_pairs`` (of labelled runs; 0 pairs if not paired);
+        path, message, refuses); ``target``; ``unit`` (run or event); ``num_usable`` (runs that
+        nothing refuses); ``num_subjects`` and ``num_pairs`` (of labelled runs; 0 pairs if not
+        paired);
         ``table`` (per data set and task: runs, usable runs, classes).
     """
     events_of, problems = _read_all_events(table.runs)
@@ -35,6 +36,7 @@ def inspect_table(table: RunTable, target: Target) -> dict[str, Any]:
     }
     counts = Counter(name for names in classes.values() for name in names)
     labelled = [key for key, names in classes.items() if any(names)]
+    problems = [*table.problems, *problems]
     return {
         "target": target.name,
         "unit": target.kind,
@@ -46,7 +48,7 @@ def inspect_table(table: RunTable, target: Target) -> dict[str, Any]:
         "classes": {name: counts[name] for name in target.classes},
         "unlabelled": counts[None],
         "table": _rows(table.runs, classes, target),
-        "problems": [asdict(problem) for problem in (*table.problems, *problems)],
+        "problems": [asdict(problem) for problem in problems],
     }
 
 
@@ -67,25 +69,12 @@ def _read_all_events(
         try:
             events_of[run.key] = read_events(run.events_path)
         except SidecarError as err:
-            problems.append(Problem(code=err.code, path=err.path, message=err.message))
+            problems.append(
+                Problem(code=err.code, path=err.path, message=err.message, refuses=True)
+            )
             continue
-        problems += _late_events(run, events_of[run.key])
+        problems += odd_events(run, events_of[run.key])
     return events_of, problems
-
-
-def _late_events(run: Run, events: Sequence[Event]) -> list[Problem]:
-    """Report events that begin after the last volume has ended."""
-    if run.shape is None or run.tr_s is None:
-        return []
-    end_s = run.shape[3] * run.tr_s
-    late = sum(event.onset_s >= end_s for event in events)
-    if not late:
-        return []
-    message = (
-        f"{late} events of {run.events_path} begin after the image ends at {end_s:g} s. "
-        "No volume shows them; check that the table belongs to the run."
-    )
-    return [Problem(code="late-events", path=str(run.events_path), message=message)]
 
 
 def _num_pairs(labelled: Sequence[RunKey], target: Target) -> int:

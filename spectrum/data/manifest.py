@@ -100,6 +100,12 @@ class ShardRun(FrozenConfig):
     image_sha256: str
     """Digest of the image file."""
 
+    voxels_sha256: str = ""
+    """Digest of the image's voxels, the same for a copy that was renamed or compressed again."""
+
+    person: str = ""
+    """First name (data set and subject) of a person with several; empty for all others."""
+
     fingerprint: str
     """Names the result of the recipe on this run."""
 

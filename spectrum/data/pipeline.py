@@ -21,6 +21,7 @@ from typing import Any
 
 from spectrum.config import PreprocessingConfig
 from spectrum.config.frozen import FrozenConfig
+from spectrum.data.duplicates import people_notes
 from spectrum.data.inputs import RefusedRun, cached_digests, measured_digests, select_inputs
 from spectrum.data.manifest import ShardRun, write_manifest
 from spectrum.data.pieces import RunJob, RunOutcome, finish_run, piece_path
@@ -36,6 +37,7 @@ from spectrum.data.set_plan import (
     other_shape,
     publish,
     take_over,
+    without_copies,
 )
 from spectrum.data.shards import (
     RunSource,
@@ -56,7 +58,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareResult:
-    """Where the set is, what it holds, and whether it was there before."""
+    """Where the set is, what it holds, whether it was there before, and what to know of it."""
 
     shards: Path
     fingerprint: str
@@ -65,6 +67,7 @@ class PrepareResult:
     refused: tuple[Problem, ...]
     reused: bool
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 class _ShardJob(FrozenConfig):
@@ -120,9 +123,10 @@ def prepare(
         fingerprint=manifest.fingerprint,
         num_runs=len(manifest.runs),
         num_volumes=manifest.num_volumes,
-        refused=tuple(Problem(**refusal.model_dump()) for refusal in manifest.refused),
+        refused=tuple(Problem(**r.model_dump(), refuses=True) for r in manifest.refused),
         reused=reused,
         seconds=time.monotonic() - begin,
+        notes=people_notes((run.person, run.key.group) for run in manifest.runs),
     )
 
 
@@ -164,7 +168,8 @@ def _make_set(plan: SetPlan, cpus_per_run: float, on_run_done: Progress | None) 
     shape_SHW = common_shape(made)
     others = [m.run for m in made if m.run.shape_SHW != shape_SHW]
     refused += [other_shape(run, shape_SHW) for run in others]
-    kept = [m for m in made if m.run.shape_SHW == shape_SHW]
+    kept, copies = without_copies([m for m in made if m.run.shape_SHW == shape_SHW])
+    refused += copies
     if not kept:
         raise no_runs(refused)
     inputs = plan.inputs.fingerprint(digests)

@@ -12,11 +12,15 @@ __all__ = ["Event", "Problem", "Run", "RunTable"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong with the data: a kebab-case code, the file, and a sentence."""
+    """One thing that is wrong with the data: a kebab-case code, the file, and a sentence.
+
+    ``refuses`` says that the run or file cannot be used; the others are used all the same.
+    """
 
     code: str
     path: str
     message: str
+    refuses: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +37,10 @@ class Run:
     """One BOLD run of a BIDS tree.
 
     ``path`` is where the image is or should be; ``shape`` is (X, Y, Z, V) and None where no image
-    can be read; ``tr_s`` is None where neither header nor sidecar tells it. ``is_derivative``
-    marks preprocessed images of fMRIPrep, whose space is in the key's further entities.
+    can be read; ``tr_s`` is None where it is unknown or undecided. ``is_derivative`` marks
+    preprocessed images of fMRIPrep, whose space is in the key's further entities. A run with
+    several echoes has the paths of all of them, in the order of ``echo_times_s``; ``path`` is the
+    first.
     """
 
     key: RunKey
@@ -46,12 +52,15 @@ class Run:
     confounds_path: Path | None = None
     brain_mask_path: Path | None = None
     is_derivative: bool = False
+    echo_paths: tuple[Path, ...] = ()
+    echo_times_s: tuple[float, ...] = ()
     problems: tuple[Problem, ...] = ()
 
     @property
     def is_usable(self) -> bool:
-        """Whether there is an image with four dimensions and a TR."""
-        return self.shape is not None and self.tr_s is not None
+        """Whether there is an image with four dimensions, a TR, and no problem that refuses it."""
+        is_whole = self.shape is not None and self.tr_s is not None
+        return is_whole and not any(problem.refuses for problem in self.problems)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,3 +69,9 @@ class RunTable:
 
     runs: tuple[Run, ...]
     problems: tuple[Problem, ...]
+
+    @property
+    def left_out(self) -> tuple[Problem, ...]:
+        """The problems of files that became no run."""
+        of_runs = {problem for run in self.runs for problem in run.problems}
+        return tuple(problem for problem in self.problems if problem not in of_runs)

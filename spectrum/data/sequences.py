@@ -127,7 +127,7 @@ def build_table(
         unit_of_sequence=np.repeat(np.arange(len(cuts), dtype=np.int64), counts),
         volumes_left_out=sum(part.volumes_left_out for part in parts),
         problems=problems,
-        image_of_run=tuple(run.image_sha256 for run in runs),
+        image_of_run=tuple(run.voxels_sha256 or run.image_sha256 for run in runs),
         target=target.name,
     )
 
@@ -218,6 +218,7 @@ def _cut_whole_run(index: int, run: ShardRun, target: Target, config: SequencesC
         pair=target.pair_of(run.key),
         class_index=target.class_index(name),
         run_index=index,
+        person=run.person,
     )
     return _RunPart(cuts=(_Cut(unit=unit, starts=starts),))
 
@@ -245,6 +246,7 @@ def _cut_events(index: int, run: ShardRun, target: Target, config: SequencesConf
             class_index=target.class_index(name),
             run_index=index,
             event_index=number,
+            person=run.person,
         )
         cuts.append(_Cut(unit=unit, starts=starts))
     return _RunPart(cuts=tuple(cuts), problems=tuple(problems))

@@ -10,10 +10,11 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spectrum.data.digests import DigestCache
+from spectrum.data.duplicates import find_copies
 from spectrum.data.inputs import Inputs, RefusedRun
 from spectrum.data.manifest import Refusal, ShardManifest, ShardRun, content_hash, read_manifest
 from spectrum.data.pieces import RunJob, piece_path, shifted_events
@@ -32,6 +33,7 @@ __all__ = [
     "other_shape",
     "publish",
     "take_over",
+    "without_copies",
 ]
 
 
@@ -130,6 +132,25 @@ def other_shape(run: ShardRun, shape_SHW: tuple[int, int, int]) -> RefusedRun:
     )
     refusal = Refusal(code="other-shape", path=str(run.key), message=message)
     return RefusedRun(key=run.key, refusal=refusal)
+
+
+def without_copies(made: Sequence[MadeRun]) -> tuple[list[MadeRun], list[RefusedRun]]:
+    """Refuse runs whose image stands under another name too; say which names are one person."""
+    copies = find_copies({m.run.key: m.run.voxels_sha256 for m in made})
+    refused = [
+        RefusedRun(
+            key=key, refusal=Refusal(code="duplicate-image", path=str(key), message=message)
+        )
+        for key, message in copies.refused.items()
+    ]
+    kept = [
+        replace(
+            m, run=m.run.model_copy(update={"person": copies.person_of.get(m.run.key.group, "")})
+        )
+        for m in made
+        if m.run.key not in copies.refused
+    ]
+    return kept, refused
 
 
 def no_runs(refused: Sequence[RefusedRun]) -> DataError:

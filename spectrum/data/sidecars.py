@@ -1,4 +1,4 @@
-"""Repetition time from JSON sidecars. Not here: which sidecars speak for an image."""
+"""Repetition and echo times from JSON sidecars. Not here: which sidecars speak for an image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from spectrum.errors import SidecarError
 
-__all__ = ["read_repetition_time", "read_sidecar"]
+__all__ = ["read_echo_time", "read_repetition_time", "read_sidecar"]
 
 
 def read_repetition_time(sidecars: Sequence[Path]) -> float | None:
@@ -25,19 +25,28 @@ def read_repetition_time(sidecars: Sequence[Path]) -> float | None:
     SidecarError
         ``bad-sidecar``: a file is no JSON object, or its value is no positive number.
     """
+    return _last_seconds("RepetitionTime", sidecars)
+
+
+def read_echo_time(sidecars: Sequence[Path]) -> float | None:
+    """Return ``EchoTime``, seconds, as ``read_repetition_time`` does its field."""
+    return _last_seconds("EchoTime", sidecars)
+
+
+def _last_seconds(name: str, sidecars: Sequence[Path]) -> float | None:
     for path in reversed(sidecars):
-        value = read_sidecar(path).get("RepetitionTime")
+        value = read_sidecar(path).get(name)
         if value is not None:
-            return _seconds(value, path)
+            return _seconds(name, value, path)
     return None
 
 
-def _seconds(value: object, path: Path) -> float:
+def _seconds(name: str, value: object, path: Path) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if is_number and math.isfinite(float(str(value))) and float(str(value)) > 0:
         return float(str(value))
     raise SidecarError(
-        f"{path} has the RepetitionTime {value!r}. Expected seconds, such as 2.0; correct it.",
+        f"{path} has the {name} {value!r}. Expected a positive number of seconds; correct it.",
         code="bad-sidecar",
         path=str(path),
     )

@@ -24,7 +24,8 @@ class Unit:
 
     ``name`` is the run's name, followed by ``#<event index>`` for an event. ``pair`` names the
     (data set, subject, task, session) of a paired target and is "" otherwise. ``run_index``
-    points into the runs of the shard set, ``class_index`` into the target's classes.
+    points into the runs of the shard set, ``class_index`` into the target's classes. ``person`` is
+    "" unless the subject is known under another name too, by images that the two share.
     """
 
     key: RunKey
@@ -33,6 +34,12 @@ class Unit:
     class_index: int
     run_index: int
     event_index: int | None = None
+    person: str = ""
+
+    @property
+    def group(self) -> str:
+        """The person, under the first of its names: data set and subject."""
+        return self.person or self.key.group
 
     def predicted(
         self, probabilities: Sequence[float], *, classes: Sequence[str], fold: str
@@ -49,6 +56,7 @@ class Unit:
             true_class=classes[self.class_index],
             probabilities=tuple(float(p) for p in probabilities),
             fold=fold,
+            person=self.person,
         )
 
 

@@ -44,7 +44,7 @@ def plan_study(
     space.check()
     config = space.default_config
     target = read_target(config.target)
-    table = index_bids(roots)
+    table = index_bids(roots, config.data)
     recipes = recipes_of(space)
     ready = [find_shards(table, recipe, shards_root, target) for recipe in recipes]
     return {

@@ -41,8 +41,8 @@ class Preparation:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A sentence for each labelled run or event that no fold uses."""
-        return left_out_notes(self.units, self.fold_manifest)
+        """A sentence for each image left out, and each labelled run or event that no fold uses."""
+        return left_out_notes(self.table, self.units, self.fold_manifest)
 
     @property
     def fingerprints(self) -> dict[str, Any]:
@@ -66,10 +66,13 @@ class Preparation:
         ).to_json()
 
 
-def left_out_notes(units: SequenceTable, manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return why labelled runs and events were left out, from the cut units and the folds."""
+def left_out_notes(
+    table: RunTable, units: SequenceTable, manifest: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """Return why images, labelled runs and events were left out, from index, units and folds."""
+    images = (problem.message for problem in table.left_out)
     lost = (p.message for p in units.problems if p.code != "unlabelled")
-    return (*lost, *manifest["notes"])
+    return (*images, *lost, *manifest["notes"])
 
 
 def prepare_study(space: SearchSpace, roots: Sequence[Path], *, shards_root: Path) -> Preparation:
@@ -82,7 +85,7 @@ def prepare_study(space: SearchSpace, roots: Sequence[Path], *, shards_root: Pat
     """
     config = space.default_config
     target = read_target(config.target)
-    table = index_bids(roots)
+    table = index_bids(roots, config.data)
     prepared = prepare(table, config.preprocessing, shards_root=shards_root, target=target)
     shards = ShardSet.open(prepared.shards)
     units = build_table(shards.manifest.runs, target, config.sequences)

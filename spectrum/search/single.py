@@ -98,9 +98,8 @@ def train_single(
         # Workers run in folders of their own.
         config = config.model_copy(update={"target": str(Path(config.target).absolute())})
     target = read_target(config.target)
-    prepared = prepare(
-        index_bids(roots), config.preprocessing, shards_root=shards_root, target=target
-    )
+    table = index_bids(roots, config.data)
+    prepared = prepare(table, config.preprocessing, shards_root=shards_root, target=target)
     shards = ShardSet.open(prepared.shards)
     data = read_sequences(shards, target, config.sequences)
     folds = draw_trial_folds(data, config)
@@ -120,7 +119,7 @@ def train_single(
         sequences_per_second=sum(seen.values()) / max(seconds, 1e-9),
         checkpoint=out / "checkpoints",
         refused=tuple(asdict(problem) for problem in prepared.refused),
-        notes=left_out_notes(data.table, manifest),
+        notes=left_out_notes(table, data.table, manifest),
     )
     _write_json(
         out / "result.json", {**result.to_json(), "config": config.model_dump(mode="json")}

@@ -32,6 +32,7 @@ __all__ = ["SearchSpace", "TrialLike", "read_space", "space_from_mapping"]
 PATHS: Final = config_paths(TrialConfig)
 
 REASON_OF_FIXED: Final = {
+    "data": "runs that two trials read differently cannot be compared",
     "target": "scores of two targets cannot be compared",
     "folds": "scores over two sets of folds cannot be compared",
     "seed": "the best of several seeds is luck, not a choice",

@@ -23,6 +23,8 @@ class FakeRun:
     events: tuple[Event, ...] = ()
     quality: dict[str, float | None] = field(default_factory=dict)
     image_sha256: str = ""
+    voxels_sha256: str = ""
+    person: str = ""
 
 
 @dataclass

@@ -97,23 +97,6 @@ def test_without_a_sidecar_the_header_tells_the_tr(
     assert run.problems == ()
 
 
-def test_a_tr_that_differs_is_a_problem_and_the_sidecar_wins(tmp_path: Path) -> None:
-    root = planted(tmp_path / "dsA")
-    write_json(root / "task-rest_bold.json", {"RepetitionTime": 1.5})
-    run = only_run(root)
-    assert run.tr_s == 1.5
-    [problem] = run.problems
-    assert problem.code == "tr-mismatch"
-    assert "2 s in its header and 1.5 s in its sidecar" in problem.message
-
-
-def test_rounding_of_a_header_is_no_other_tr(tmp_path: Path) -> None:
-    root = planted(tmp_path / "dsA")
-    write_json(root / "task-rest_bold.json", {"RepetitionTime": 2.0004})
-    run = only_run(root)
-    assert (run.tr_s, run.problems) == (2.0004, ())
-
-
 def test_without_any_tr_a_run_is_not_usable(tmp_path: Path) -> None:
     write_bold(tmp_path / "dsA" / f"{FUNC}_bold.nii.gz", tr=None)
     write_events(tmp_path / "dsA" / f"{FUNC}_events.tsv")
@@ -142,7 +125,7 @@ def test_a_sidecar_that_is_no_json_object_is_named(tmp_path: Path, content: byte
 def test_a_sidecar_that_was_corrected_is_read_again(tmp_path: Path) -> None:
     root = planted(tmp_path / "dsA")
     write_json(root / "task-rest_bold.json", {"RepetitionTime": 3.0})
-    assert only_run(root).tr_s == 3.0
+    assert only_run(root).tr_s is None
     write_json(root / "task-rest_bold.json", {"RepetitionTime": 2.0, "TaskName": "rest"})
     assert only_run(root).tr_s == 2.0
 

@@ -35,7 +35,7 @@ FOREIGN = (
 @pytest.mark.parametrize("present", [LEVELS[: i + 1] for i in range(len(LEVELS))])
 def test_the_most_special_sidecar_wins(tmp_path: Path, present: tuple[str, ...]) -> None:
     root = tmp_path / "dsA"
-    write_bold(root / IMAGE, tr=9.0)
+    write_bold(root / IMAGE, tr=None)
     for index, name in enumerate(present):
         write_json(root / name, {"RepetitionTime": 1.0 + index})
     [run] = index_bids([root]).runs
@@ -44,7 +44,7 @@ def test_the_most_special_sidecar_wins(tmp_path: Path, present: tuple[str, ...])
 
 @pytest.mark.parametrize("name", LEVELS)
 def test_each_level_alone_speaks_for_the_image(tmp_path: Path, name: str) -> None:
-    write_bold(tmp_path / "dsA" / IMAGE, tr=9.0)
+    write_bold(tmp_path / "dsA" / IMAGE, tr=None)
     write_json(tmp_path / "dsA" / name, {"RepetitionTime": 0.7})
     [run] = index_bids([tmp_path / "dsA"]).runs
     assert run.tr_s == 0.7
@@ -59,7 +59,7 @@ def test_sidecars_of_other_images_do_not_speak(tmp_path: Path, name: str) -> Non
 
 
 def test_a_special_sidecar_without_tr_leaves_the_general_one(tmp_path: Path) -> None:
-    write_bold(tmp_path / "dsA" / IMAGE, tr=9.0)
+    write_bold(tmp_path / "dsA" / IMAGE, tr=None)
     write_json(tmp_path / "dsA" / LEVELS[0], {"RepetitionTime": 0.7})
     write_json(tmp_path / "dsA" / LEVELS[-1], {"FlipAngle": 90})
     [run] = index_bids([tmp_path / "dsA"]).runs
@@ -75,16 +75,6 @@ def test_inherited_events_speak_for_several_runs_and_are_no_run(tmp_path: Path) 
     table = index_bids([root])
     assert [run.events_path for run in table.runs] == [general, special]
     assert table.problems == ()
-
-
-def test_events_serve_every_echo(tmp_path: Path) -> None:
-    root = tmp_path / "dsA"
-    for echo in ("1", "2", "3"):
-        write_bold(root / f"sub-1/func/sub-1_task-x_echo-{echo}_bold.nii.gz")
-    events = write_events(root / "sub-1/func/sub-1_task-x_events.tsv")
-    table = index_bids([root])
-    assert [run.events_path for run in table.runs] == [events] * 3
-    assert [run.key.acquisition for run in table.runs] == ["echo-1", "echo-2", "echo-3"]
 
 
 entities = st.dictionaries(
@@ -147,18 +137,15 @@ def test_events_of_derivatives_come_from_the_raw_tree_above(tmp_path: Path) -> N
     assert table.problems == ()
 
 
-def test_several_spaces_and_other_outputs_are_told(tmp_path: Path) -> None:
-    root = planted_fmriprep(tmp_path / "dsA-fmriprep")
-    stem = root / "sub-1/func/sub-1_task-x_run-1"
-    write_bold(Path(f"{stem}_space-T1w_desc-preproc_bold.nii.gz"))
-    write_bold(Path(f"{stem}_{MNI}_desc-smoothAROMAnonaggr_bold.nii.gz"))
-    table = index_bids([root])
-    assert len(table.runs) == 2
-    assert {"other-output", "several-spaces"} <= {problem.code for problem in table.problems}
-    assert table.runs[1].brain_mask_path is not None
-    assert "space-T1w" in table.runs[1].brain_mask_path.name
-
-
 def test_raw_and_derivatives_of_one_data_set_are_the_same_people(tmp_path: Path) -> None:
     assert dataset_name(tmp_path / "dsA" / "derivatives" / "anything") == "dsA"
     assert dataset_name(tmp_path / "dsA-fmriprep") == dataset_name(tmp_path / "dsA") == "dsA"
+
+
+def test_the_tr_of_derivatives_without_sidecar_is_that_of_the_raw_tree(tmp_path: Path) -> None:
+    raw = tmp_path / "dsA"
+    root = raw / "derivatives" / "fmriprep"
+    write_json(raw / "task-x_bold.json", {"RepetitionTime": 1.7})
+    write_bold(root / f"sub-1/func/sub-1_task-x_{MNI}_desc-preproc_bold.nii.gz", tr=None)
+    [run] = index_bids([root]).runs
+    assert run.tr_s == 1.7

@@ -73,7 +73,7 @@ def test_problems_of_runs_and_events_are_listed(tmp_path: Path) -> None:
         "late-events",
         "missing-image",
     ]
-    assert all(set(p) == {"code", "path", "message"} and p["path"] for p in found["problems"])
+    assert all(set(p) >= {"code", "path", "message"} and p["path"] for p in found["problems"])
     late = next(p for p in found["problems"] if p["code"] == "late-events")
     assert f"1 events of {root / 'sub-2/func/sub-2_task-y_events.tsv'} begin" in late["message"]
     assert f"{SHAPE[3] * 2} s" in late["message"]
@@ -151,7 +151,12 @@ def test_what_is_left_out_of_a_table_has_a_meaning(
         ("onset\tduration\n1\t2\n1\tlong\n", "'long' for seconds in row 2"),
         ("onset\nnan\n", "'nan' for seconds in row 1"),
         ("onset\tduration\n1\t-2\n", "duration of -2 s in row 1"),
-        ("duration\tonset\n1\n", "'' for seconds in row 1"),
+        ("duration\tonset\n1\n", "1 cells in row 1 under 2 columns"),
+        ("onset\tduration\n1\t2\t3\n", "3 cells in row 1 under 2 columns"),
+        ("onset\tduration\tonset\n1\t2\t3\n", "the column onset twice"),
+        ("onset\tduration\n1,5\t2\n", "'1,5' for seconds in row 1"),
+        ("onset\tduration\n1\t2\0\n", "zero bytes"),
+        ("onset\tduration\n1\tinf\n", "'inf' for seconds in row 1"),
     ],
 )
 def test_a_table_that_cannot_be_placed_in_time_is_refused(
@@ -162,6 +167,41 @@ def test_a_table_that_cannot_be_placed_in_time_is_refused(
     with pytest.raises(SidecarError, match=message) as caught:
         read_events(path)
     assert (caught.value.code, caught.value.path) == ("bad-events", str(path))
+
+
+def test_columns_that_differ_in_case_only_are_two_columns(tmp_path: Path) -> None:
+    path = tmp_path / "events.tsv"
+    path.write_text("onset\tOnset\tTrial_type\ttrial_type\n1\t9\tA\ta\n")
+    assert read_events(path) == (Event(onset_s=1.0, duration_s=0.0, trial_type="a"),)
+
+
+def test_a_table_larger_than_any_real_one_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "events.tsv"
+    with path.open("wb") as file:
+        file.truncate(17 * 1024**2)
+    with pytest.raises(SidecarError, match="more than 16777216"):
+        read_events(path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ("0\t1\tgo\n2\t1\tgo\n", set()),
+        ("2\t1\tgo\n2\t1\tgo\n0\t1\tgo\n", {"unsorted-events"}),
+        ("-1\t1\tgo\n2\t1\tgo\n", {"early-events"}),
+        ("1\t1\tgo\n12\t1\tgo\n", {"late-events"}),
+        ("12\t1\tgo\n-1\t1\tgo\n", {"late-events", "early-events", "unsorted-events"}),
+    ],
+)
+def test_what_is_odd_about_events_is_told_and_refuses_nothing(
+    tmp_path: Path, rows: str, expected: set[str]
+) -> None:
+    root = tmp_path / "dsA"
+    write_bold(root / "sub-2/func/sub-2_task-y_bold.nii.gz")
+    write_events(root / "sub-2/func/sub-2_task-y_events.tsv", rows)
+    found = inspect_table(index_bids([root]), GO)
+    assert {problem["code"] for problem in found["problems"]} == expected
+    assert not any(problem["refuses"] for problem in found["problems"])
 
 
 def test_a_table_that_is_no_text_or_not_there_is_refused(tmp_path: Path) -> None:

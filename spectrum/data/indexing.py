@@ -1,0 +1,266 @@
+"""The runs of one BIDS tree: for each image, what its header, sidecars and events files are.
+
+Headers are read in parallel, voxels never. Not here: which files are images of which run
+(``candidates``), and which TR counts (``repetition``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from spectrum.config import DataConfig
+from spectrum.data.candidates import (
+    OUTPUT_ENTITIES,
+    Candidate,
+    find_candidates,
+    find_lonely_events,
+)
+from spectrum.data.headers import ImageHeader
+from spectrum.data.images import read_image_header
+from spectrum.data.inheritance import BidsFile, BidsTree, find_files
+from spectrum.data.repetition import decide_tr
+from spectrum.data.runs import Problem, Run
+from spectrum.data.sidecars import read_echo_time, read_repetition_time
+from spectrum.entities import RunKey
+from spectrum.errors import ImageError, SidecarError
+
+__all__ = ["index_tree"]
+
+NUM_READERS: Final = 8
+"""Threads that read headers: they wait for disks and network file systems, not for CPUs."""
+
+Progress = Callable[[int, int], None]
+
+
+def index_tree(
+    root: Path,
+    *,
+    dataset: str,
+    raw: Path | None,
+    choices: DataConfig,
+    on_run_done: Progress | None = None,
+) -> tuple[list[Run], list[Problem]]:
+    """Return the runs of a tree, in the order of its files, and the problems of no run.
+
+    Parameters
+    ----------
+    root : absolute path of the tree
+    dataset : its name
+    raw : root of the data set that derivatives were made from, or None
+    choices : what counts where files leave a choice
+    on_run_done : told runs done and runs in all
+    """
+    tree = find_files(root)
+    trees = [tree] if raw is None else [tree, find_files(raw)]
+    candidates, problems = find_candidates(tree, dataset, choices)
+    reader = _RunReader(trees=tuple(trees), choices=choices)
+    runs: list[Run] = []
+    with ThreadPoolExecutor(NUM_READERS) as pool:
+        for run in pool.map(reader.run, candidates):
+            runs.append(run)
+            if on_run_done is not None:
+                on_run_done(len(runs), len(candidates))
+    lonely = find_lonely_events(tree, dataset, (run.events_path for run in runs))
+    known = {run.key for run in runs}
+    runs += [reader.run_without_image(key, file) for key, file in lonely if key not in known]
+    return runs, list(problems)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RunReader:
+    """Reads what speaks for an image; the first of ``trees`` is the one that is indexed."""
+
+    trees: tuple[BidsTree, ...]
+    choices: DataConfig
+
+    def run(self, candidate: Candidate) -> Run:
+        """Return the run of an image, with everything that is wrong with it."""
+        file = candidate.file
+        header, problems = _headers_of(candidate)
+        echo_times_s, echo_problems = self._echo_times(candidate)
+        tr_s, tr_problems = self._tr_s(file, header)
+        events = self._events_of(file)
+        problems += [*echo_problems, *tr_problems]
+        problems += [] if events else [_no_events(file.path)]
+        return Run(
+            key=candidate.key,
+            path=file.path,
+            tr_s=tr_s,
+            shape=_four_sides(header) if header else None,
+            voxel_mm=header.voxel_mm if header else None,
+            events_path=events,
+            confounds_path=self._beside(file, "confounds", ("timeseries", "regressors"), ".tsv"),
+            brain_mask_path=self._beside(file, "brain", ("mask",), ".nii.gz"),
+            is_derivative=any(name in file.entities for name in OUTPUT_ENTITIES),
+            echo_paths=tuple(f.path for f in candidate.files) if len(candidate.files) > 1 else (),
+            echo_times_s=echo_times_s,
+            problems=tuple(problems),
+        )
+
+    def run_without_image(self, key: RunKey, events: BidsFile) -> Run:
+        """Return the run of an events table whose image is missing."""
+        name = events.path.name.removesuffix("_events.tsv")
+        image = BidsFile(events.path.with_name(f"{name}_bold.nii.gz"))
+        tr_s, tr_problems = self._tr_s(image, None)
+        return Run(
+            key=key,
+            path=image.path,
+            tr_s=tr_s,
+            shape=None,
+            voxel_mm=None,
+            events_path=events.path,
+            problems=(_missing_image(image.path), *tr_problems),
+        )
+
+    def _inherited(self, file: BidsFile, suffix: str, extension: str) -> list[Path]:
+        """Return what speaks for an image, the most general first, raw data before derivatives."""
+        trees = reversed(self.trees)
+        return [f.path for tree in trees for f in tree.find_inherited(file, suffix, extension)]
+
+    def _tr_s(
+        self, file: BidsFile, header: ImageHeader | None
+    ) -> tuple[float | None, list[Problem]]:
+        problems: list[Problem] = []
+        in_sidecar_s = None
+        try:
+            in_sidecar_s = read_repetition_time(self._inherited(file, "bold", ".json"))
+        except SidecarError as err:
+            problems.append(Problem(code=err.code, path=err.path, message=err.message))
+        if header is None:
+            return in_sidecar_s, problems
+        tr_s, problem = decide_tr(
+            file.path,
+            in_header_s=header.tr_s,
+            in_sidecar_s=in_sidecar_s,
+            tr_from=self.choices.tr_from,
+        )
+        return tr_s, problems + ([problem] if problem else [])
+
+    def _echo_times(self, candidate: Candidate) -> tuple[tuple[float, ...], list[Problem]]:
+        """Return when each echo was read, or why the echoes of a run cannot be used."""
+        if len(candidate.files) == 1:
+            return (), []
+        if self.choices.multi_echo == "refuse":
+            return (), [_several_echoes(candidate)]
+        times_s: list[float] = []
+        for file in candidate.files:
+            try:
+                time_s = read_echo_time(self._inherited(file, "bold", ".json"))
+            except SidecarError as err:
+                return (), [_refusing(err.code, Path(err.path), err.message)]
+            if time_s is None:
+                return (), [_no_echo_time(file.path)]
+            times_s.append(time_s)
+        return tuple(times_s), []
+
+    def _events_of(self, file: BidsFile) -> Path | None:
+        """Return the events table nearest to an image, of the raw tree if need be."""
+        found = (tree.find_inherited(file, "events", ".tsv")[-1:] for tree in self.trees)
+        return next((files[0].path for files in found if files), None)
+
+    def _beside(
+        self, file: BidsFile, description: str, suffixes: tuple[str, ...], extension: str
+    ) -> Path | None:
+        """Return an output of fMRIPrep of the same run, in the same space where it has one."""
+        subject = file.entities.get("subject", "")
+        for suffix in suffixes:
+            for other in self.trees[0].find(file.path.parent, (suffix, extension), subject):
+                if (
+                    other.entities.get("description") == description
+                    and _without_output(other) == _without_output(file)
+                    and _space_agrees(other, file)
+                ):
+                    return other.path
+        return None
+
+
+def _headers_of(candidate: Candidate) -> tuple[ImageHeader | None, list[Problem]]:
+    """Return the header of the first echo that has one; echoes must have one shape."""
+    read = [_try_header(file.path) for file in candidate.files]
+    headers = [header for header, _ in read if header is not None]
+    problems = [problem for _, problem in read if problem is not None]
+    if len(headers) > 1 and len({header.shape for header in headers}) > 1:
+        problems.append(_unequal_echoes(candidate, [header.shape for header in headers]))
+    return (headers[0] if headers else None), problems
+
+
+def _try_header(path: Path) -> tuple[ImageHeader | None, Problem | None]:
+    if not path.exists():
+        return None, _missing_image(path)
+    try:
+        header = read_image_header(path)
+    except ImageError as err:
+        code = err.code if err.code == "not-4d" else "unreadable-image"
+        return None, _refusing(code, path, err.message)
+    if len(header.shape) != 4:
+        message = (
+            f"{path} has the shape {header.shape}. Expected four dimensions, X, Y, Z and time; "
+            "an image of one volume is no run."
+        )
+        return None, _refusing("not-4d", path, message)
+    return header, None
+
+
+def _four_sides(header: ImageHeader) -> tuple[int, int, int, int]:
+    x, y, z, num_volumes = header.shape
+    return x, y, z, num_volumes
+
+
+def _without_output(file: BidsFile) -> dict[str, str]:
+    return {n: value for n, value in file.entities.items() if n not in OUTPUT_ENTITIES}
+
+
+def _space_agrees(other: BidsFile, file: BidsFile) -> bool:
+    """Tell whether an output has the image's space and resolution, or is of no space (a table)."""
+    return other.extension == ".tsv" or all(
+        other.entities.get(name) == file.entities.get(name) for name in ("space", "resolution")
+    )
+
+
+def _refusing(code: str, path: Path, message: str) -> Problem:
+    return Problem(code=code, path=str(path), message=message, refuses=True)
+
+
+def _missing_image(path: Path) -> Problem:
+    if path.is_symlink():
+        message = (
+            f"The image {path} is a link to content that is not here. "
+            "Fetch it with datalad get, git annex get or spectrum download."
+        )
+    else:
+        message = f"The image {path} is not there. Fetch it, or remove its events table."
+    return _refusing("missing-image", path, message)
+
+
+def _no_events(path: Path) -> Problem:
+    message = f"No events table speaks for {path}; no event of it can have a class."
+    return Problem(code="no-events", path=str(path), message=message)
+
+
+def _several_echoes(candidate: Candidate) -> Problem:
+    message = (
+        f"{candidate.key} has {len(candidate.files)} echoes ({candidate.file.path.name} and "
+        "others). Combine them with --multi-echo combine, or give data with one echo."
+    )
+    return _refusing("multi-echo", candidate.file.path, message)
+
+
+def _no_echo_time(path: Path) -> Problem:
+    message = (
+        f"No sidecar has an EchoTime for {path}. Echoes are weighted by it: add EchoTime, in "
+        "seconds, to its JSON sidecar."
+    )
+    return _refusing("no-echo-time", path, message)
+
+
+def _unequal_echoes(candidate: Candidate, shapes: Sequence[tuple[int, ...]]) -> Problem:
+    listed = ", ".join(str(shape) for shape in shapes)
+    message = (
+        f"The echoes of {candidate.key} have the shapes {listed}. "
+        "All echoes of a run must have one; fetch or convert them again."
+    )
+    return _refusing("unequal-echoes", candidate.file.path, message)
