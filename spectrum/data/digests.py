@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spectrum.data.images import digest_file
+from spectrum.data.images import digest_file, image_files
 
 __all__ = ["DigestCache", "file_state"]
 
@@ -20,12 +20,15 @@ Entry = tuple[int, int, str]
 
 
 def file_state(path: Path) -> State | None:
-    """Return size and time of change in nanoseconds; None where there is no file."""
+    """Return size and time of change in nanoseconds; None where there is no file.
+
+    Of an image in two files the sum of the sizes and the later of the times.
+    """
     try:
-        status = path.stat()
+        states = [file.stat() for file in image_files(path)]
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns
+    return sum(s.st_size for s in states), max(s.st_mtime_ns for s in states)
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ DOORWAYS = {
     "ray.data": ("data/pipeline.py",),
     "ray.train": ("training/workers.py",),
     "ray.tune": ("search/tune_adapters.py", "search/trial_actor.py"),
-    "isal": ("data/images.py", "data/simulate/writing.py"),
+    "isal": ("data/image_streams.py", "data/simulate/writing.py"),
 }
 
 FORBIDDEN_CALLS = ("eval", "exec")

@@ -127,8 +127,8 @@ def test_every_flipped_bit_is_refused_or_changes_no_voxel(image: Path) -> None:
         (lambda raw: raw[:-8] + bytes([raw[-8] ^ 1]) + raw[-7:], "bad-gzip"),
         (lambda raw: raw + b"more", "bad-gzip"),
         (lambda raw: b"", "empty-file"),
-        (lambda raw: b"<html>503 Slow down</html>", "not-gzip"),
-        (lambda raw: b"/annex/objects/MD5E-s1--0.nii.gz\n", "not-gzip"),
+        (lambda raw: b"<html>503 Slow down</html>", "web-page"),
+        (lambda raw: b"/annex/objects/MD5E-s1--0.nii.gz\n", "pointer-file"),
         (lambda raw: gzip.compress(b"<html>a page</html>" * 100), "not-nifti"),
         (lambda raw: gzip.compress(gzip.decompress(raw)[:-10]), "truncated"),
         (lambda raw: gzip.compress(gzip.decompress(raw) + bytes(3_000_000)), "trailing-data"),
@@ -222,7 +222,7 @@ def test_an_absent_file_and_a_dangling_link_are_named(tmp_path: Path) -> None:
 
 def test_a_folder_is_no_image(tmp_path: Path) -> None:
     (tmp_path / "folder.nii.gz").mkdir()
-    assert _refusal(tmp_path / "folder.nii.gz").code == "missing-image"
+    assert _refusal(tmp_path / "folder.nii.gz").code == "not-a-file"
 
 
 def test_real_images_equal_what_nibabel_reads(realdata: Path) -> None:
