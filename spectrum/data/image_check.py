@@ -26,7 +26,7 @@ Reader = Callable[[Paths], "Look"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What reading the images of one run gave: a digest of their voxels, or problems."""
+    """What reading the images of one run gave: a digest of their voxels, "" if it failed."""
 
     digest: str
     problems: tuple[Problem, ...] = ()
@@ -90,11 +90,17 @@ def _copy(run: Run, sentence: str | None) -> tuple[Problem, ...]:
 def _look(paths: Paths) -> Look:
     """Read the images of one run."""
     try:
-        digests = [read_bold(path).sha256 for path in paths]
+        images = [read_bold(path) for path in paths]
     except ImageError as err:
         problem = Problem(code=err.code, path=err.path, message=err.message, refuses=True)
         return Look(digest="", problems=(problem,))
-    return Look(digest="/".join(digests))
+    odd = (
+        Problem(code=finding.code, path=str(path), message=f"{path}: {finding.message}")
+        for path, image in zip(paths, images, strict=True)
+        for finding in image.findings
+        if not finding.is_refusal
+    )
+    return Look(digest="/".join(image.voxels_sha256 for image in images), problems=tuple(odd))
 
 
 def _looks(

@@ -183,9 +183,19 @@ def _headers_of(candidate: Candidate) -> tuple[ImageHeader | None, list[Problem]
     read = [_try_header(file.path) for file in candidate.files]
     headers = [header for header, _ in read if header is not None]
     problems = [problem for _, problem in read if problem is not None]
+    problems += _findings(candidate.file.path, headers)
     if len(headers) > 1 and len({header.shape for header in headers}) > 1:
         problems.append(_unequal_echoes(candidate, [header.shape for header in headers]))
     return (headers[0] if headers else None), problems
+
+
+def _findings(path: Path, headers: Sequence[ImageHeader]) -> list[Problem]:
+    """Return what is odd about the first header of a run."""
+    return [
+        Problem(code=finding.code, path=str(path), message=f"{path}: {finding.message}")
+        for header in headers[:1]
+        for finding in header.findings
+    ]
 
 
 def _try_header(path: Path) -> tuple[ImageHeader | None, Problem | None]:

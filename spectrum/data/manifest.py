@@ -21,6 +21,7 @@ from spectrum.errors import ShardError
 __all__ = [
     "MANIFEST_NAME",
     "Refusal",
+    "RunFinding",
     "ShardManifest",
     "ShardRun",
     "content_hash",
@@ -53,6 +54,16 @@ class Refusal(FrozenConfig):
 
     message: str
     """What was found, what was expected, what to do."""
+
+
+class RunFinding(FrozenConfig):
+    """Something odd about a run that is used all the same."""
+
+    code: str
+    """Kebab-case word for the kind of finding."""
+
+    message: str
+    """What was found, and what it means."""
 
 
 class ShardRun(FrozenConfig):
@@ -102,6 +113,9 @@ class ShardRun(FrozenConfig):
 
     voxels_sha256: str = ""
     """Digest of the image's voxels, the same for a copy that was renamed or compressed again."""
+
+    findings: tuple[RunFinding, ...] = ()
+    """What is odd about the image, though usable."""
 
     person: str = ""
     """First name (data set and subject) of a person with several; empty for all others."""

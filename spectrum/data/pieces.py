@@ -20,8 +20,9 @@ from pydantic import Field
 from spectrum.config import PreprocessingConfig, fingerprint
 from spectrum.config.frozen import FrozenConfig
 from spectrum.data.digests import file_state
+from spectrum.data.echoes import COMBINATION, combine_echoes
 from spectrum.data.images import BoldImage, digest_file, read_bold, read_mask
-from spectrum.data.manifest import Refusal, ShardRun
+from spectrum.data.manifest import Refusal, RunFinding, ShardRun
 from spectrum.data.quality import VOLUME_QUALITY_NAMES, measure_quality, read_displacement
 from spectrum.data.recipe import Surroundings, convert_run, run_fingerprint
 from spectrum.data.runs import Event, Run
@@ -49,7 +50,13 @@ class RunJob(FrozenConfig):
     """Fields of the run's key."""
 
     path: str
-    """The image."""
+    """The image, or its first echo."""
+
+    echo_paths: tuple[str, ...] = ()
+    """All echoes, where there are several."""
+
+    echo_times_s: tuple[float, ...] = ()
+    """When each of them was read, seconds."""
 
     tr_s: float
     """Seconds between two volumes, from the run table."""
@@ -78,17 +85,24 @@ class RunJob(FrozenConfig):
         return str(RunKey(**self.key))
 
     @property
+    def image_paths(self) -> tuple[Path, ...]:
+        """The image, or its echoes."""
+        return tuple(Path(path) for path in self.echo_paths or (self.path,))
+
+    @property
     def input_paths(self) -> tuple[Path, ...]:
-        """Files whose bytes decide the result."""
-        return tuple(
-            Path(path) for path in (self.path, self.mask_path, self.confounds_path) if path
-        )
+        """Files whose bytes decide the result, images first."""
+        beside = (self.mask_path, self.confounds_path)
+        return (*self.image_paths, *(Path(path) for path in beside if path))
 
     def fingerprint_for(self, sha256_of_input: tuple[str, ...]) -> str:
         """Return the run's fingerprint from the digests of ``input_paths``, in their order."""
         image, *others = sha256_of_input
-        names = [name for name in ("mask_path", "confounds_path") if getattr(self, name)]
+        names = [f"echo {number}" for number in range(2, len(self.image_paths) + 1)]
+        names += [name for name in ("mask_path", "confounds_path") if getattr(self, name)]
         further = dict(zip(names, others, strict=True))
+        if self.echo_paths:
+            further["echoes"] = f"{COMBINATION} {self.echo_times_s}"
         if self.is_aligned:
             further["space"] = "MNI152"
         return run_fingerprint(image, self.tr_s, self.recipe, further)
@@ -115,6 +129,8 @@ def run_job(
     return RunJob(
         key={name: value for name, value in asdict(run.key).items()},
         path=str(run.path.absolute()),
+        echo_paths=tuple(str(path.absolute()) for path in run.echo_paths),
+        echo_times_s=run.echo_times_s,
         tr_s=run.tr_s,
         mask_path=_text(run.brain_mask_path),
         confounds_path=_text(run.confounds_path),
@@ -162,8 +178,7 @@ def _named_after(job: RunJob) -> Iterator[None]:
 
 def _make(job: RunJob) -> RunOutcome:
     states = [file_state(path) for path in job.input_paths]
-    image = read_bold(Path(job.path))
-    sha256s = (image.sha256, *(digest_file(path) for path in job.input_paths[1:]))
+    image, sha256s = _read(job)
     num_volumes = image.data_XYZV.shape[3]
     fd = read_displacement(Path(job.confounds_path), num_volumes) if job.confounds_path else None
     quality = measure_quality(image.data_XYZV, image.voxel_mm, fd)
@@ -186,6 +201,14 @@ def _make(job: RunJob) -> RunOutcome:
     return RunOutcome(run=run, digests=digests)
 
 
+def _read(job: RunJob) -> tuple[BoldImage, tuple[str, ...]]:
+    """Return the image, its echoes combined, and the digests of all inputs."""
+    images = [read_bold(path) for path in job.image_paths]
+    beside = job.input_paths[len(images) :]
+    sha256s = (*(image.sha256 for image in images), *(digest_file(path) for path in beside))
+    return combine_echoes(images, job.echo_times_s) if len(images) > 1 else images[0], sha256s
+
+
 def _describe(
     job: RunJob, image: BoldImage, slices_VSHW: NDArray[np.float16], sha256s: tuple[str, ...]
 ) -> ShardRun:
@@ -198,6 +221,8 @@ def _describe(
         source_shape=image.data_XYZV.shape,
         shape_SHW=tuple(shape),
         image_sha256=image.sha256,
+        voxels_sha256=image.voxels_sha256,
+        findings=tuple(RunFinding(code=f.code, message=f.message) for f in image.findings),
         fingerprint=job.fingerprint_for(sha256s),
         content_sha256="",
         quality={},

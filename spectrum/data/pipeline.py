@@ -126,8 +126,14 @@ def prepare(
         refused=tuple(Problem(**r.model_dump(), refuses=True) for r in manifest.refused),
         reused=reused,
         seconds=time.monotonic() - begin,
-        notes=people_notes((run.person, run.key.group) for run in manifest.runs),
+        notes=_notes(manifest.runs),
     )
+
+
+def _notes(runs: Sequence[ShardRun]) -> tuple[str, ...]:
+    """Return a sentence for each person with several names, and for each odd image."""
+    findings = (f"{run.key}: {f.message} ({f.code})" for run in runs for f in run.findings)
+    return (*people_notes((run.person, run.key.group) for run in runs), *findings)
 
 
 def find_shards(

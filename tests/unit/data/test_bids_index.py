@@ -94,7 +94,8 @@ def test_without_a_sidecar_the_header_tells_the_tr(
     write_events(tmp_path / "dsA" / f"{FUNC}_events.tsv")
     run = only_run(tmp_path / "dsA")
     assert run.tr_s == pytest.approx(tr_s, abs=1e-6)
-    assert run.problems == ()
+    assert not any(problem.refuses for problem in run.problems)
+    assert bool(run.problems) == (unit == "unknown")
 
 
 def test_without_any_tr_a_run_is_not_usable(tmp_path: Path) -> None:

@@ -350,16 +350,6 @@ def test_a_damaged_set_is_made_again(root: Path, shards_root: Path) -> None:
     assert _content(again) == content
 
 
-def test_equal_images_of_two_runs_are_two_runs(root: Path, shards_root: Path) -> None:
-    write_run(root, ("01", TASK, "01"), 15, seed=5)
-    write_run(root, ("02", TASK, "01"), 15, seed=5)
-    shards = ShardSet.open(_prepare(root, shards_root).shards)
-    shards.check_content()
-    twins = [run for run in shards.manifest.runs if run.run == "01"]
-    assert twins[0].image_sha256 == twins[1].image_sha256
-    assert twins[0].content_sha256 != twins[1].content_sha256
-
-
 def test_a_switch_that_lets_ray_unpickle_stops_the_pipeline(
     root: Path, shards_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
