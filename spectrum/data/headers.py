@@ -240,8 +240,8 @@ def _tr_s(raw: Any) -> float | None:
     if int(raw["dim"][0]) < 4:
         return None
     unit_s = SECONDS_OF_UNIT.get(int(raw["xyzt_units"]) & 0x38, math.nan)
-    tr_s = float(raw["pixdim"][4]) * unit_s
-    return round(tr_s, 9) if math.isfinite(tr_s) and tr_s > 0 else None
+    tr_s = round(float(raw["pixdim"][4]) * unit_s, 9)
+    return tr_s if math.isfinite(tr_s) and tr_s > 0 else None
 
 
 def _check_units(raw: Any) -> tuple[Finding, ...]:
