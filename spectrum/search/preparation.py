@@ -41,7 +41,7 @@ class Preparation:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A sentence for each labelled run or event that no fold uses."""
+        """A sentence for each labelled run or event that no fold uses, and for shared volumes."""
         return left_out_notes(self.units, self.fold_manifest)
 
     @property
@@ -67,8 +67,8 @@ class Preparation:
 
 
 def left_out_notes(units: SequenceTable, manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return why labelled runs and events were left out, from the cut units and the folds."""
-    lost = (p.message for p in units.problems if p.code != "unlabelled")
+    """Return why labelled runs and events were left out or overlap, from units and folds."""
+    lost = (p.message for p in units.problems if p.code not in ("unlabelled", "excluded"))
     return (*lost, *manifest["notes"])
 
 
