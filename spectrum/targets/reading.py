@@ -29,6 +29,19 @@ _LEVELS: Final[Mapping[str, type[BaseModel]]] = {
 }
 """The places of a target file that have keys of their own."""
 
+_EXPECTED: Final[Mapping[str, str]] = {
+    "bool_type": "true or false",
+    "dict_type": "a mapping, key: value",
+    "float_type": "a number, without its unit",
+    "int_type": "a whole number, without quotes",
+    "invalid_key": "text as a key. Write it in quotes",
+    "model_type": "a mapping, key: value",
+    "string_pattern_mismatch": "a BIDS label, without sub-, ses- or task-",
+    "string_type": "text. Write it in quotes",
+    "tuple_type": "a list",
+}
+"""What YAML calls the types that pydantic's errors speak of."""
+
 
 def shipped_targets() -> tuple[str, ...]:
     """Return the names of the targets that come with Spectrum, in order.
@@ -98,11 +111,10 @@ def _sentence(error: ErrorDetails) -> str:
     if error["type"] == "missing":
         meaning = _fields(_LEVELS[level])[str(error["loc"][-1])].description or ""
         return f"{place} is missing. Add it: {' '.join(meaning.split()).rstrip('.')}"
-    found = f"{place} is {str(error['input'])[:80]!r}"
-    if error["type"] == "string_pattern_mismatch":
-        return f"{found}, which is no BIDS label. Write it without sub-, ses- or task-"
-    hint = ". Write it in quotes" if error["type"] == "string_type" else ""
-    return f"{found}: {error['msg'][:1].lower()}{error['msg'][1:]}{hint}"
+    found = "empty" if error["input"] is None else repr(error["input"])[:80]
+    if error["type"] in _EXPECTED:
+        return f"{place} is {found}. Expected {_EXPECTED[error['type']]}"
+    return f"{place} is {found}: {error['msg'][:1].lower()}{error['msg'][1:]}"
 
 
 def _place(loc: tuple[int | str, ...]) -> str:

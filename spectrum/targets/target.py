@@ -117,7 +117,7 @@ class Target(FrozenConfig):
         return "run" if self.event is None else "event"
 
     def numbered_rows(self) -> Iterator[tuple[str, int, RunSelection]]:
-        """Yield ``rules`` or ``excluded``, the number from 1 and the row, for every row of runs."""
+        """Yield every row of runs after its part, ``rules`` or ``excluded``, and its number."""
         for number, rule in enumerate(self.rules, start=1):
             yield "rules", number, rule
         for number, exclusion in enumerate(self.excluded, start=1):
