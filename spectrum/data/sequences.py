@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from spectrum.data.overlaps import overlap_problem
 from spectrum.data.runs import Event, Problem
 from spectrum.data.units import SequenceData, SequenceTable, Unit
 from spectrum.errors import ShardError, TargetError
@@ -67,7 +68,7 @@ def cut_event(
 
     Parameters
     ----------
-    span_s : start and end of the event, seconds from the run's first volume
+    span_s : start and end of the event's window, seconds from the run's first volume
         Already delayed by the haemodynamic response.
     num_volumes_of_run : V, >= 0
     tr_s : seconds, > 0
@@ -78,9 +79,9 @@ def cut_event(
     -------
     starts : volumes from the start of the run
         The first is the first volume that begins at or after the start of the span. All volumes of
-        a window begin before the end of the span, as later ones belong to what comes after; an
-        event that is shorter than a window has the first one alone. Windows that leave the run are
-        not among them.
+        a sequence begin before the end of the span, as later ones belong to what comes after; a
+        span that is shorter than a sequence, of 0 s in particular, has the first one alone, which
+        then reaches past its end. Sequences that leave the run are not among them.
     """
     first, end = (
         math.ceil(second / tr_s - ONSET_TOLERANCE_VOLUMES) for second in (span_s[0], span_s[1])
@@ -103,8 +104,10 @@ def build_table(
     Returns
     -------
     table : units in the order of the runs, and of events within a run
-        ``problems`` names every run without a class (``unlabelled``), every run shorter than one
-        sequence (``too-short``) and every event whose window leaves its run (``event-outside``).
+        ``problems`` names every run that the target leaves out on purpose (``excluded``) or gives
+        no class (``unlabelled``), every run shorter than one sequence (``too-short``) and every
+        event whose window leaves its run (``event-outside``); one more says how many volumes are
+        in sequences of events of several classes (``event-overlap``). These are kept.
 
     Raises
     ------
@@ -118,7 +121,7 @@ def build_table(
         raise TargetError(_no_unit(len(runs), target, problems), code="no-units")
     counts = np.array([cut.starts.size for cut in cuts], dtype=np.int64)
     run_of_unit = np.array([cut.unit.run_index for cut in cuts], dtype=np.int64)
-    return SequenceTable(
+    table = SequenceTable(
         units=tuple(cut.unit for cut in cuts),
         classes=target.classes,
         num_volumes=config.num_volumes,
@@ -130,6 +133,8 @@ def build_table(
         image_of_run=tuple(run.voxels_sha256 or run.image_sha256 for run in runs),
         target=target.name,
     )
+    overlap = overlap_problem(table) if target.kind == "event" else None
+    return table if overlap is None else replace(table, problems=(*problems, overlap))
 
 
 def read_sequences(shards: ShardSet, target: Target, config: SequencesConfig) -> SequenceData:
@@ -256,9 +261,8 @@ def _event_starts(
     event: Event, run: ShardRun, rule: EventRule | None, config: SequencesConfig
 ) -> NDArray[np.int64]:
     assert rule is not None
-    start_s = event.onset_s + rule.hrf_delay_s
     return cut_event(
-        (start_s, start_s + event.duration_s),
+        rule.window_s(event.onset_s, event.duration_s),
         run.num_volumes,
         tr_s=run.tr_s,
         num_volumes=config.num_volumes,
@@ -267,6 +271,10 @@ def _event_starts(
 
 
 def _unlabelled(run: ShardRun, target: Target) -> Problem:
+    exclusion = target.exclusion_of(run.key)
+    if exclusion is not None:
+        message = f"{run.key}: the target {target.name} leaves the run out. {exclusion.reason}"
+        return Problem(code="excluded", path=str(run.key), message=message)
     what = "the run" if target.event is None else f"any of its {len(run.events)} events"
     return Problem(
         code="unlabelled",

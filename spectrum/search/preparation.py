@@ -38,11 +38,12 @@ class Preparation:
     folds: tuple[Fold, ...]
     fold_manifest: Mapping[str, Any]
     refused: tuple[Mapping[str, Any], ...]
+    image_notes: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A sentence for each image left out, and each labelled run or event that no fold uses."""
-        return left_out_notes(self.table, self.units, self.fold_manifest)
+        """A sentence for each image left out or odd, and each unit unused or overlapping."""
+        return left_out_notes(self.table, self.image_notes, self.units, self.fold_manifest)
 
     @property
     def fingerprints(self) -> dict[str, Any]:
@@ -67,12 +68,15 @@ class Preparation:
 
 
 def left_out_notes(
-    table: RunTable, units: SequenceTable, manifest: Mapping[str, Any]
+    table: RunTable,
+    image_notes: Sequence[str],
+    units: SequenceTable,
+    manifest: Mapping[str, Any],
 ) -> tuple[str, ...]:
-    """Return why images, labelled runs and events were left out, from index, units and folds."""
+    """Return why images and labelled units were left out or are odd, each sentence once."""
     images = (problem.message for problem in table.left_out)
-    lost = (p.message for p in units.problems if p.code != "unlabelled")
-    return (*images, *lost, *manifest["notes"])
+    lost = (p.message for p in units.problems if p.code not in ("unlabelled", "excluded"))
+    return tuple(dict.fromkeys((*images, *image_notes, *lost, *manifest["notes"])))
 
 
 def prepare_study(space: SearchSpace, roots: Sequence[Path], *, shards_root: Path) -> Preparation:
@@ -102,6 +106,7 @@ def prepare_study(space: SearchSpace, roots: Sequence[Path], *, shards_root: Pat
         folds=folds,
         fold_manifest=fold_manifest(folds, units, config.folds),
         refused=tuple(asdict(problem) for problem in prepared.refused),
+        image_notes=prepared.notes,
     )
 
 

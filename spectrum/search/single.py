@@ -119,7 +119,7 @@ def train_single(
         sequences_per_second=sum(seen.values()) / max(seconds, 1e-9),
         checkpoint=out / "checkpoints",
         refused=tuple(asdict(problem) for problem in prepared.refused),
-        notes=left_out_notes(table, data.table, manifest),
+        notes=left_out_notes(table, prepared.notes, data.table, manifest),
     )
     _write_json(
         out / "result.json", {**result.to_json(), "config": config.model_dump(mode="json")}

@@ -4,7 +4,21 @@ Not here: which runs exist (``spectrum.data.bids``) and how classes are scored
 (``spectrum.scores``).
 """
 
+from spectrum.targets.findings import TargetFinding, num_excluded, target_findings
 from spectrum.targets.reading import read_target, shipped_targets
-from spectrum.targets.rules import EventRule, RunRule, Target
+from spectrum.targets.rules import EventRule, ExclusionRule, RunRule
+from spectrum.targets.schema import target_schema
+from spectrum.targets.target import Target
 
-__all__ = ["EventRule", "RunRule", "Target", "read_target", "shipped_targets"]
+__all__ = [
+    "EventRule",
+    "ExclusionRule",
+    "RunRule",
+    "Target",
+    "TargetFinding",
+    "num_excluded",
+    "read_target",
+    "shipped_targets",
+    "target_findings",
+    "target_schema",
+]

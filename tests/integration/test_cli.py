@@ -60,6 +60,11 @@ def _write(path: Path, text: str) -> str:
         (("config", "show", "--set", "model.embed_dim"), 2, "not of the form key=value"),
         (("config", "show", "--set", "model.embed_dim=wide"), 2, "should be a valid integer"),
         (("inspect", ".", "--target", "stages"), 2, "nearest is 'stage'"),
+        (("targets", "stages"), 2, "nearest is 'stage'"),
+        (("targets", "nowhere.yaml"), 2, "There is no target file nowhere.yaml"),
+        (("targets", "."), 2, "a target is a name or a YAML file"),
+        (("targets", "stage", "nowhere"), 1, "nowhere is no folder"),
+        (("targets", "stage", "--schema"), 2, "schema of all target files"),
     ],
 )
 def test_a_mistake_gets_one_sentence_and_no_traceback(
@@ -179,7 +184,7 @@ def test_the_flags_of_the_command_line_are_these() -> None:
         "space check": ["--json"],
         "space sample": ["--json", "--number", "--seed"],
         "space show": ["--json"],
-        "targets": ["--json"],
+        "targets": ["--json", "--schema"],
         "train": [
             "--cpus",
             "--json",

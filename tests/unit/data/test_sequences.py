@@ -9,7 +9,7 @@ from spectrum.config import SequencesConfig
 from spectrum.data.runs import Event
 from spectrum.data.sequences import build_table, cut_event, cut_run, read_sequences
 from spectrum.errors import ShardError, TargetError
-from spectrum.targets import EventRule, RunRule, Target
+from spectrum.targets import EventRule, ExclusionRule, RunRule, Target
 from tests.unit.data.fake_shards import FakeRun, FakeShards, key
 
 EARLY_LATE = Target(
@@ -137,6 +137,44 @@ def test_events_become_units_named_by_their_row_and_those_outside_are_named() ->
         ("event-outside", f"{runs[0].key}#3"),
         ("unlabelled", str(runs[1].key)),
     ]
+
+
+def test_an_event_without_duration_gives_one_sequence_at_its_delayed_onset() -> None:
+    runs = [FakeRun(key(), num_volumes=20, events=(event(4.0, 0.0), event(8.0, 0.0, "House")))]
+    table = build_table(runs, FACES_HOUSES, sequences(num_volumes=2, stride=1))
+    assert table.start_of_sequence.tolist() == [5, 7]
+    assert table.unit_of_sequence.tolist() == [0, 1]
+
+
+def test_a_window_of_the_target_is_used_instead_of_the_duration_of_the_event() -> None:
+    target = Target(
+        name="seen",
+        classes=("face", "house"),
+        event=EventRule(
+            trial_types={"Face": "face", "House": "house"}, hrf_delay_s=4.0, duration_s=6.0
+        ),
+    )
+    runs = [FakeRun(key(), num_volumes=30, events=(event(0.0, 0.0), event(20.0, 30.0, "House")))]
+    table = build_table(runs, target, sequences(num_volumes=2, stride=1))
+    assert table.start_of_sequence.tolist() == [2, 3, 12, 13]
+    assert table.unit_of_sequence.tolist() == [0, 0, 1, 1]
+    assert table.problems == ()
+
+
+def test_a_run_that_is_left_out_on_purpose_is_named_with_the_reason() -> None:
+    target = EARLY_LATE.model_copy(
+        update={
+            "excluded": (
+                ExclusionRule(
+                    dataset="ds000002", task="rest", reason="No task.", source="planted"
+                ),
+            )
+        }
+    )
+    runs = [FakeRun(key()), FakeRun(key(task="rest")), FakeRun(key(task="tone"))]
+    problems = build_table(runs, target, sequences()).problems
+    assert [p.code for p in problems] == ["excluded", "unlabelled"]
+    assert problems[0].message.endswith("leaves the run out. No task.")
 
 
 def test_no_unit_at_all_is_refused_with_the_reasons() -> None:

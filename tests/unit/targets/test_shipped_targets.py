@@ -4,7 +4,7 @@ import pytest
 
 from spectrum.entities import RunKey
 from spectrum.errors import ConfigError
-from spectrum.targets import Target, read_target, shipped_targets
+from spectrum.targets import Target, read_target, shipped_targets, target_findings
 from tests.realdata import FOUR, needs_trees
 
 
@@ -25,7 +25,9 @@ def test_every_row_has_a_source_and_every_target_a_description(name: str) -> Non
     target = read_target(name)
     assert target.name == name
     assert len(target.description) > 40
-    assert all(len(rule.source) > 20 for rule in target.rules)
+    assert all(len(row.source) > 20 for row in (*target.rules, *target.excluded))
+    assert all(len(row.reason) > 20 for row in target.excluded)
+    assert all(not rule.note or len(rule.note) > 20 for rule in target.rules)
 
 
 def test_early_late_is_paired_and_stage_and_condition_are_flagged() -> None:
@@ -64,11 +66,41 @@ def test_stage_is_what_the_original_project_drew() -> None:
 
 
 @needs_trees
-def test_every_rule_of_a_shipped_target_covers_a_real_run() -> None:
-    keys = real_keys()
-    for name in shipped_targets():
-        for rule in read_target(name).rules:
-            assert any(rule.covers(key) for key in keys), (name, rule)
+@pytest.mark.parametrize(
+    ("name", "num_labelled"), [("condition", 102), ("early_late", 180), ("stage", 298)]
+)
+def test_every_one_of_the_312_runs_is_either_labelled_or_excluded_by_a_row(
+    name: str, num_labelled: int
+) -> None:
+    target, keys = read_target(name), real_keys()
+    decided = [
+        (target.class_of(key) is not None, target.exclusion_of(key) is not None) for key in keys
+    ]
+    assert Counter(decided) == {(True, False): num_labelled, (False, True): 312 - num_labelled}
+
+
+@needs_trees
+@pytest.mark.parametrize("name", shipped_targets())
+def test_shipped_targets_fit_the_four_data_sets_without_a_finding(name: str) -> None:
+    assert target_findings(read_target(name), real_keys()) == ()
+
+
+@needs_trees
+def test_every_task_that_is_no_learning_is_doubted_or_excluded() -> None:
+    stage = read_target("stage")
+    rows = [(rule.task, rule.note) for rule in stage.rules] + [
+        (row.task, row.reason) for row in stage.excluded
+    ]
+    for task in (
+        "selectivestopsignaltask",
+        "tonecounting",
+        "mixedeventrelatedprobe",
+        "reversalweatherprediction",
+        "Classificationprobewithoutfeedback",
+    ):
+        said = [text for name, text in rows if name == task]
+        assert said
+        assert all(said)
 
 
 @needs_trees

@@ -95,10 +95,22 @@ def test_without_tasks_events_of_every_task_count() -> None:
         ("class: second", "class: secnd", "row 2 of rules.*'secnd'.*Did you mean 'second'"),
         ("class: second", "class: first", "nothing has the class 'second'"),
         ("session", "sesion", "row 2 of rules: sesion is no known key.*'session'"),
-        ('"02"', "02", "row 2 of rules: session is '2'.*Write it in quotes"),
+        ('"02"', "02", "row 2 of rules: session is 2. Expected text. Write it in quotes"),
         ("run: 1", "run: one", "row 1 of rules: run is 'one'"),
-        (", source: logbook page 3", "", "row 1 of rules: source is missing"),
-        ("classes:", "clases:", "classes is missing|clases is no known key"),
+        (", source: logbook page 3", "", "row 1 of rules: source is missing. Add it: Where"),
+        ("classes:", "clases:", "clases is no known key.*nearest is 'classes'; known in the top"),
+        ("rules:", "rule:", "rule is no known key.*nearest is 'rules'"),
+        ("classes:", "subject: x\nclasses:", "subject is no known key.*belongs in a row of rules"),
+        ("class: second", "class:", "row 2 of rules: class is empty. Expected text"),
+        ("rules:", "paired: 1\nrules:", "paired is 1. Expected true or false"),
+        ("[first, second]", "first", "classes is 'first'. Expected a list"),
+        ("[first, second]", "[yes, no]", "classes.0 is True. Expected text. Write it in quotes"),
+        ("session", "reason", "row 2 of rules: reason is no known.*belongs in a row of excluded"),
+        ("run: 1", 'run: "1"', "row 1 of rules: run is '1'"),
+        ('"02"', "ses-02", "row 2 of rules: session is 'ses-02'. Expected a BIDS label, without"),
+        ("classes:", "excluded: [{dataset: dsA}]\nclasses:", "row 1 of excluded: task is missing"),
+        ("classes: [first, second]\n", "", "classes is missing. Add it: All classes"),
+        ("classes", "rules2: x\nclasses", "rules2 is no known key"),
         ("[first, second]", "[first, second, first]", "Name each class once"),
         ("[first, second]", "[first]", "classes"),
         ("run: 2, ", "", "rows 1 and 2 of rules cover the same runs of dsA, task rest"),
@@ -122,6 +134,30 @@ def test_an_unknown_class_of_events_is_named_with_the_nearest(tmp_path: Path) ->
     assert "Did you mean 'cat'?" in message
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("hrf_delay_s", "hrf_delay", "event.hrf_delay is no known key.*'hrf_delay_s'"),
+        ("hrf_delay_s", "duration", "event.duration is no known key.*'duration_s'"),
+        (
+            "hrf_delay_s: 5.0",
+            "hrf_delay_s: 5 s",
+            "event.hrf_delay_s is '5 s'. Expected a number, without its unit",
+        ),
+        ("hrf_delay_s: 5.0", "duration_s: 0", "event.duration_s is 0: .*greater than 0"),
+        ("  hrf_delay_s", "hrf_delay_s", "not readable as YAML|hrf_delay_s is no known key"),
+        ("classes", "hrf_delay_s: 5\nclasses", "hrf_delay_s is no known key. It belongs in event"),
+        ("tasks", "task", "event.task is no known key"),
+    ],
+)
+def test_a_wrong_word_in_event_is_refused_with_its_place(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    assert old in HAXBY
+    with pytest.raises(TargetError, match=message):
+        read_target(written(tmp_path, HAXBY.replace(old, new, 1)))
+
+
 def test_a_trial_type_that_yaml_reads_as_a_number_must_be_quoted(tmp_path: Path) -> None:
     assert "Write it in quotes" in refused(tmp_path, HAXBY.replace("cat: cat", "7: cat"))
 
@@ -134,6 +170,11 @@ def test_rules_and_events_exclude_each_other_and_one_is_needed(tmp_path: Path) -
 @pytest.mark.parametrize("text", ["- a\n- b", "", "just words", "\tx: 1"])
 def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
     refused(tmp_path, text)
+
+
+def test_a_folder_is_no_target(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is a folder, and a target is a name or a YAML file"):
+        read_target(str(tmp_path))
 
 
 def test_a_path_without_a_file_is_wrong_usage(tmp_path: Path) -> None:
