@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["aligned", "inspection_text"]
+from spectrum.cli.tables import aligned
+
+__all__ = ["inspection_text"]
 
 MAX_SHOWN = 3
 """Problems of one kind that are written out; --json lists all."""
@@ -21,6 +23,7 @@ def inspection_text(result: Mapping[str, Any]) -> str:
         "",
         *_table(result),
         "",
+        *(f"{finding['code']}: {finding['message']}" for finding in result["findings"]),
         *_problems(result["problems"]),
     ]
     return "\n".join(lines)
@@ -42,25 +45,6 @@ def _table(result: Mapping[str, Any]) -> list[str]:
     ]
     sums = [sum(column) for column in zip(*(row[2:] for row in rows), strict=True)]
     return aligned([head, *rows, ["all", "", *sums]], num_words=2)
-
-
-def aligned(rows: Sequence[Sequence[object]], *, num_words: int) -> list[str]:
-    """Return rows as lines whose columns stand below each other.
-
-    Parameters
-    ----------
-    rows : cells, as many in each row
-    num_words : columns at the left that are words; the others are numbers and end flush
-    """
-    texts = [[str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if index < num_words else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in texts
-    ]
 
 
 def _problems(problems: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from spectrum.cli.tables import aligned
+
 if TYPE_CHECKING:
     from spectrum.targets import Target
 
@@ -147,15 +149,8 @@ def _table(rows: Sequence[Sequence[str]], *, num_text_columns: int) -> list[str]
     Columns in which no row says anything but ``any`` are left out.
     """
     columns = [column for column in zip(*rows, strict=True) if set(column[1:]) != {"any"}]
-    widths = [max(map(len, column)) for column in columns]
-    return [
-        "    "
-        + "  ".join(
-            cell.ljust(width) if place < num_text_columns else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ).rstrip()
-        for cells in zip(*columns, strict=True)
-    ]
+    rows_left = list(zip(*columns, strict=True))
+    return [f"    {line}" for line in aligned(rows_left, num_words=num_text_columns)]
 
 
 def _wrapped(text: str, *, hang: int = 2) -> str:

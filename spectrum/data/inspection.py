@@ -12,7 +12,7 @@ from spectrum.data.events import odd_events, read_events
 from spectrum.data.runs import Event, Problem, Run, RunTable
 from spectrum.entities import RunKey
 from spectrum.errors import SidecarError
-from spectrum.targets import Target
+from spectrum.targets import Target, target_findings
 
 __all__ = ["inspect_table"]
 
@@ -28,28 +28,37 @@ def inspect_table(table: RunTable, target: Target) -> dict[str, Any]:
         path, message, refuses); ``target``; ``unit`` (run or event); ``num_usable`` (runs that
         nothing refuses); ``num_subjects`` and ``num_pairs`` (of labelled runs; 0 pairs if not
         paired);
-        ``table`` (per data set and task: runs, usable runs, classes).
+        ``table`` (per data set and task: runs, usable runs, classes); ``findings`` (code,
+        message) where target and data do not fit.
     """
     events_of, problems = _read_all_events(table.runs)
     classes = {
         run.key: _classes_of(run.key, events_of.get(run.key, ()), target) for run in table.runs
     }
+    usable = {run.key for run in table.runs if run.is_usable and _has_events(run, events_of)}
     counts = Counter(name for names in classes.values() for name in names)
     labelled = [key for key, names in classes.items() if any(names)]
     problems = [*table.problems, *problems]
+    types = {k: frozenset(event.trial_type for event in found) for k, found in events_of.items()}
     return {
         "target": target.name,
         "unit": target.kind,
         "num_runs": len(table.runs),
-        "num_usable": sum(run.is_usable for run in table.runs),
+        "num_usable": len(usable),
         "num_subjects": len({key.group for key in labelled}),
         "num_pairs": _num_pairs(labelled, target),
         "datasets": dict(Counter(run.key.dataset for run in table.runs)),
         "classes": {name: counts[name] for name in target.classes},
         "unlabelled": counts[None],
-        "table": _rows(table.runs, classes, target),
+        "table": _rows(table.runs, classes, usable, target),
         "problems": [asdict(problem) for problem in problems],
+        "findings": [asdict(f) for f in target_findings(target, list(classes), types)],
     }
+
+
+def _has_events(run: Run, events_of: dict[RunKey, tuple[Event, ...]]) -> bool:
+    """Tell whether the events of a run can be read, or there are none to read."""
+    return run.events_path is None or run.key in events_of
 
 
 def _classes_of(key: RunKey, events: Iterable[Event], target: Target) -> list[str | None]:
@@ -84,7 +93,10 @@ def _num_pairs(labelled: Sequence[RunKey], target: Target) -> int:
 
 
 def _rows(
-    runs: Sequence[Run], classes: dict[RunKey, list[str | None]], target: Target
+    runs: Sequence[Run],
+    classes: dict[RunKey, list[str | None]],
+    usable: set[RunKey],
+    target: Target,
 ) -> list[dict[str, Any]]:
     rows = []
     ordered = sorted(runs, key=lambda run: (run.key.dataset, run.key.task))
@@ -96,7 +108,7 @@ def _rows(
                 "dataset": dataset,
                 "task": task,
                 "num_runs": len(members),
-                "num_usable": sum(run.is_usable for run in members),
+                "num_usable": sum(run.key in usable for run in members),
                 "classes": {name: counts[name] for name in target.classes},
                 "unlabelled": counts[None],
             }

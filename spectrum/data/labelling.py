@@ -6,17 +6,14 @@ Not here: finding runs (``bids``), and every other problem of the data (``inspec
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any, Final
 
-from spectrum.data.events import read_events
 from spectrum.data.inspection import inspect_table
-from spectrum.data.runs import Run, RunTable
+from spectrum.data.runs import RunTable
 from spectrum.entities import RunKey
-from spectrum.errors import SidecarError
-from spectrum.targets import Target, num_excluded, target_findings
+from spectrum.targets import Target, num_excluded
 
-__all__ = ["label_table", "read_trial_types"]
+__all__ = ["label_table"]
 
 _UNREAD_EVENTS: Final = "bad-events"
 """Code of an events table that cannot be read, so that its events are in no count."""
@@ -36,7 +33,6 @@ def label_table(table: RunTable, target: Target) -> dict[str, Any]:
     """
     found = inspect_table(table, target)
     keys = [run.key for run in table.runs]
-    trial_types_of = read_trial_types(table.runs) if target.kind == "event" else {}
     return {
         **{name: found[name] for name in ("unit", "num_runs", "classes", "unlabelled")},
         "excluded": num_excluded(target, keys),
@@ -44,7 +40,7 @@ def label_table(table: RunTable, target: Target) -> dict[str, Any]:
             {**row, "excluded": num_excluded(target, _of_task(keys, row["dataset"], row["task"]))}
             for row in found["table"]
         ],
-        "findings": [asdict(f) for f in target_findings(target, keys, trial_types_of)],
+        "findings": found["findings"],
         "refused": [
             problem
             for problem in found["problems"]
@@ -55,17 +51,3 @@ def label_table(table: RunTable, target: Target) -> dict[str, Any]:
 
 def _of_task(keys: Iterable[RunKey], dataset: str, task: str) -> list[RunKey]:
     return [key for key in keys if (key.dataset, key.task) == (dataset, task)]
-
-
-def read_trial_types(runs: Iterable[Run]) -> dict[RunKey, frozenset[str]]:
-    """Read which trial types occur in each run; runs without readable events are left out."""
-    found: dict[RunKey, frozenset[str]] = {}
-    for run in runs:
-        if run.events_path is None:
-            continue
-        try:
-            events = read_events(run.events_path)
-        except SidecarError:
-            continue
-        found[run.key] = frozenset(event.trial_type for event in events)
-    return found

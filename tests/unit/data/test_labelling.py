@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from spectrum.data.bids import index_bids
-from spectrum.data.labelling import label_table, read_trial_types
+from spectrum.data.labelling import label_table
 from spectrum.targets import EventRule, ExclusionRule, RunRule, Target, read_target
 from tests.realdata import FOUR, needs_trees
 from tests.unit.data.planted_trees import write_events
@@ -57,7 +57,6 @@ def test_an_events_table_that_cannot_be_read_is_refused_for_events_alone(tmp_pat
     table = index_bids([root])
     assert [r["path"] for r in label_table(table, GO)["refused"]] == [str(broken)]
     assert label_table(table, HALVES)["refused"] == []
-    assert len(read_trial_types(table.runs)) == 4
 
 
 @needs_trees
