@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -47,6 +48,7 @@ def _root(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake becomes one sentence and an exit code."""
+    _write_any_name()
     try:
         app(args=list(arguments) if arguments is not None else None)
     except SpectrumError as err:
@@ -55,3 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         notes.print("spectrum: interrupted.")
         sys.exit(INTERRUPTED)
+
+
+def _write_any_name() -> None:
+    """Let stdout write file names that are no text in its encoding, as escapes."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -43,8 +43,9 @@ def index_bids(
     -------
     table : runs in the order of their keys, with absolute paths, and all problems
         Codes that refuse a run: missing-image, unreadable-image, not-4d, no-tr, tr-mismatch,
-        odd-tr, multi-echo, no-echo-time, unequal-echoes, no-such-space. Others: bad-sidecar,
-        no-events, bad-name, duplicate-run, other-output, not-magnitude, other-space.
+        odd-tr, multi-echo, no-echo-time, unequal-echoes, no-such-space, unreadable-folder.
+        Others: bad-sidecar, no-events, bad-name, duplicate-run, other-output, not-magnitude,
+        other-space, and what ``headers.parse_header`` finds.
 
     Raises
     ------

@@ -67,7 +67,7 @@ def index_tree(
     lonely = find_lonely_events(tree, dataset, (run.events_path for run in runs))
     known = {run.key for run in runs}
     runs += [reader.run_without_image(key, file) for key, file in lonely if key not in known]
-    return runs, list(problems)
+    return runs, [*map(_unreadable, tree.unreadable), *problems]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +233,14 @@ def _space_agrees(other: BidsFile, file: BidsFile) -> bool:
 
 def _refusing(code: str, path: Path, message: str) -> Problem:
     return Problem(code=code, path=str(path), message=message, refuses=True)
+
+
+def _unreadable(err: OSError) -> Problem:
+    message = (
+        f"The folder {err.filename} cannot be listed ({err.strerror}), so its runs are not here. "
+        "Look at its permissions, or at where the link leads."
+    )
+    return _refusing("unreadable-folder", Path(str(err.filename)), message)
 
 
 def _missing_image(path: Path) -> Problem:

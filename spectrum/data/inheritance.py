@@ -62,11 +62,13 @@ class BidsFile:
 class BidsTree:
     """All files of a root that could matter to BOLD runs, by folder, kind and subject.
 
-    The subject is "" for files without one, which speak for every subject.
+    The subject is "" for files without one, which speak for every subject. ``unreadable`` are
+    the errors of folders that could not be listed.
     """
 
     root: Path
     files_of_folder: Mapping[Path, Mapping[Kind, Mapping[str, tuple[BidsFile, ...]]]]
+    unreadable: tuple[OSError, ...] = ()
 
     def iter_files(self) -> Iterator[BidsFile]:
         """Yield every file, folder by folder, each folder in the order of names."""
@@ -111,18 +113,22 @@ def find_files(root: Path) -> BidsTree:
     """List the files at the root and in its subject folders.
 
     ``derivatives``, ``sourcedata`` and ``code`` are other data sets or none, and are not entered;
-    neither are hidden folders. Links to folders are followed, each folder once.
+    neither are hidden folders. Links to folders are followed, each folder once. A folder with
+    the name of a file counts as that file, so that whoever reads it says what it is.
     """
     files_of_folder = {root: _by_kind(root, [path.name for path in root.iterdir()])}
     seen: set[str] = set()
+    unreadable: list[OSError] = []
     for subject in sorted(root.glob("sub-*")):
-        for folder, inner, names in os.walk(subject, followlinks=True):
+        for folder, inner, names in os.walk(subject, onerror=unreadable.append, followlinks=True):
             real = os.path.realpath(folder)
-            inner[:] = [] if real in seen else sorted(n for n in inner if n[:1] != ".")
+            posing = [name for name in inner if name.endswith(_EXTENSIONS)]
+            entered = [] if real in seen else set(inner).difference(posing)
+            inner[:] = sorted(name for name in entered if name[0] != ".")
             if real not in seen:
-                files_of_folder[Path(folder)] = _by_kind(Path(folder), names)
+                files_of_folder[Path(folder)] = _by_kind(Path(folder), [*names, *posing])
             seen.add(real)
-    return BidsTree(root=root, files_of_folder=files_of_folder)
+    return BidsTree(root=root, files_of_folder=files_of_folder, unreadable=tuple(unreadable))
 
 
 def _by_kind(folder: Path, names: list[str]) -> dict[Kind, dict[str, tuple[BidsFile, ...]]]:
