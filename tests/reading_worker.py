@@ -27,10 +27,12 @@ PEAK_CAP_BYTES = 2 * BOMB_BYTES + OVERHEAD_BYTES
 """The largest image of any ratio, as stored and as returned, and what reading takes beside."""
 
 
-def read_in_worker(paths: Sequence[Path], *, timeout_s: float = 300.0) -> dict[str, Any]:
+def read_in_worker(
+    paths: Sequence[Path], *, cap_bytes: int = PEAK_CAP_BYTES, timeout_s: float = 300.0
+) -> dict[str, Any]:
     """Read images in a process of their own; a death by signal or a hang raises."""
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.reading_worker", str(PEAK_CAP_BYTES)],
+        [sys.executable, "-m", "tests.reading_worker", str(cap_bytes)],
         input=json.dumps([str(path) for path in paths]),
         capture_output=True,
         text=True,
