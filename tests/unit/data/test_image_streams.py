@@ -163,6 +163,15 @@ def test_a_digest_of_a_pipe_is_refused_and_does_not_wait(tmp_path: Path) -> None
     assert caught.value.code == "not-a-file"
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_this_user_may_not_read_is_named(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "a.nii.gz", good_data())
+    path.chmod(0)
+    with pytest.raises(ImageError, match="permissions") as caught:
+        read_bold(path)
+    assert caught.value.code == "no-permission"
+
+
 class _Writer:
     """Stands where a digest does, and writes the file once while it is read."""
 
