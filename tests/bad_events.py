@@ -1,7 +1,7 @@
 """Events tables, bad and good, as data: what each holds and what must become of it.
 
 Outcomes: ``refuse``: the table cannot be trusted and no event of it may be used; ``problem``:
-it is read, and what is odd is told beside the run; ``fine``: it is read, and nothing is told.
+it is read, and inspecting the run tells what is odd; ``fine``: it is read, and nothing is told.
 """
 
 from __future__ import annotations
@@ -96,7 +96,6 @@ FINE = (
     _table("spaces in a trial type", "fine", HEAD + "0.0\t1.0\tfailed stop - critical\n", 1),
     _table("other letters", "fine", HEAD + "0.0\t1.0\tgr\xfcn\n", 1),
     _table("exponents", "fine", HEAD + "1e0\t5e-1\tface\n", 1),
-    _table("onset shortly before the run", "fine", HEAD + "-0.5\t1.0\tface\n", 1),
     _table("two at one time", "fine", HEAD + "0.0\t1.0\tface\n0.0\t1.0\thouse\n", 2),
 )
 

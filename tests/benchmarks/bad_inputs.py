@@ -19,16 +19,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from spectrum.data.bids import index_bids
 from spectrum.data.events import read_events
+from spectrum.data.inspection import inspect_table
 from spectrum.data.simulate import SimulationConfig, simulate
 from spectrum.errors import SidecarError
 from spectrum.launch import available_cpus
-from tests.bad_events import TABLES
+from spectrum.targets import read_target
+from tests.bad_events import RUN_S, TABLES
 from tests.bad_images import BAD, CONTENTS, HEADERS, NAMED_AS_IMAGES, ODD, PAIRS, STREAMS
 from tests.bit_flips import flip_outcomes
 from tests.clean_images import CLEAN
 from tests.reading_worker import PEAK_CAP_BYTES, read_in_worker
 from tests.realdata import REALDATA
+from tests.tiny_bids import TASK, write_tiny_bids
 
 GROUPS = {
     "no image": NAMED_AS_IMAGES,
@@ -38,6 +42,8 @@ GROUPS = {
     "voxels": CONTENTS,
     "odd but usable": ODD,
 }
+
+GROUP_OF_OUTCOME = {"refuse": "events", "problem": "odd events", "fine": "sound events"}
 
 
 def judged_images(folder: Path) -> tuple[list[dict[str, Any]], int]:
@@ -55,19 +61,29 @@ def judged_images(folder: Path) -> tuple[list[dict[str, Any]], int]:
 
 
 def judged_tables(folder: Path) -> list[dict[str, Any]]:
-    """Read the events tables: some must be refused; what else is odd is told where runs are."""
+    """Give one run each events table in turn; return one object a kind."""
+    root = write_tiny_bids(folder / "ds000002", {("01", TASK, "01"): round(RUN_S / 2.0)})
+    (path,) = root.rglob("*_events.tsv")
     judged = []
     for table in TABLES:
-        path = folder / "events.tsv"
         path.write_bytes(table.content())
-        try:
-            read_events(path)
-            outcome, code = "read", ""
-        except SidecarError as err:
-            outcome, code = "refused", err.code
-        is_met = (outcome == "refused") == (table.outcome == "refuse")
-        judged.append(_object(f"events: {table.outcome}", table.kind, outcome, code, met=is_met))
+        outcome, codes = _outcome_of_events(root, path)
+        expected = {"refuse": "refused", "problem": "told", "fine": "read"}[table.outcome]
+        is_met = outcome == expected
+        judged.append(
+            _object(GROUP_OF_OUTCOME[table.outcome], table.kind, outcome, codes, met=is_met)
+        )
     return judged
+
+
+def _outcome_of_events(root: Path, path: Path) -> tuple[str, str]:
+    try:
+        read_events(path)
+    except SidecarError as err:
+        return "refused", err.code
+    problems = inspect_table(index_bids([root]), read_target("early_late"))["problems"]
+    codes = {problem["code"] for problem in problems if problem["path"] == str(path)}
+    return "told" if codes else "read", ",".join(sorted(codes))
 
 
 def judged_flips(folder: Path, num_flips: int) -> dict[str, Any]:
@@ -140,7 +156,8 @@ def judged(num_flips: int) -> Iterator[dict[str, Any]]:
     yield {
         **_object("summary", "summary", "", "", met=False),
         "images": _count(images),
-        "events": _count(tables),
+        "events": _count(t for t in tables if t["group"] != "sound events"),
+        "sound_events": _count(t for t in tables if t["group"] == "sound events"),
         "flips": flips["outcome"],
         "clean": clean["outcome"],
         "peak_bytes": peak_bytes,
@@ -166,7 +183,7 @@ def draw(objects: Sequence[dict[str, Any]], path: Path) -> None:
 
     groups: dict[str, list[bool]] = {}
     for told in objects:
-        if told["group"] not in ("summary", "clean", "flips"):
+        if told["group"] not in ("summary", "clean", "flips", "sound events"):
             groups.setdefault(told["group"], []).append(told["met"])
     flips = next(told["outcome"] for told in objects if told["group"] == "flips")
     bars = {name: (sum(met), len(met)) for name, met in groups.items()}

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from spectrum.data.images import image_files, read_bold, read_image_header
+from spectrum.data.images import OVERHEAD_BYTES, image_files, read_bold, read_image_header
 from spectrum.data.simulate import SimulationConfig, simulate
 from tests.bad_images import BAD, ODD, BadImage
 from tests.bit_flips import flip_outcomes
 from tests.clean_images import CLEAN, CleanImage
+from tests.image_bytes import good_data, gz, nifti_bytes
 from tests.reading_worker import PEAK_CAP_BYTES, read_in_worker
 
 IMAGES = {image.kind: image for image in (*BAD, *ODD, *CLEAN)}
@@ -60,6 +62,26 @@ def test_a_sound_image_raises_no_alarm(image: CleanImage, told: dict[str, Any]) 
 
 def test_no_image_costs_more_memory_than_the_cap(told: dict[str, Any]) -> None:
     assert 0 < told["peak_bytes"] < PEAK_CAP_BYTES
+
+
+def test_an_image_that_does_not_fit_is_refused_and_the_next_is_read(tmp_path: Path) -> None:
+    large = IMAGES["bomb below the limit"].write(tmp_path)
+    small = tmp_path / "small_bold.nii.gz"
+    small.write_bytes(gz(nifti_bytes(good_data())))
+    told = read_in_worker([large, small], cap_bytes=100 * 1024**2)
+    assert [result["code"] for result in told["results"]] == ["out-of-memory", ""]
+
+
+@pytest.mark.parametrize(("slope", "num_copies"), [(1.0, 1), (0.5, 3)])
+def test_a_run_takes_its_voxels_as_stored_and_as_returned_and_little_more(
+    tmp_path: Path, slope: float, num_copies: int
+) -> None:
+    data = np.random.default_rng(4).integers(0, 999, (64, 64, 32, 150)).astype(np.int16)
+    path = tmp_path / "large_bold.nii.gz"
+    path.write_bytes(gz(nifti_bytes(data, scl_slope=slope), level=1))
+    told = read_in_worker([path])
+    assert told["results"][0]["outcome"] == "read"
+    assert told["peak_bytes"] < num_copies * data.nbytes + OVERHEAD_BYTES
 
 
 def test_of_1000_flipped_bits_each_is_refused_or_has_no_effect(tmp_path: Path) -> None:

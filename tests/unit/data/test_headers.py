@@ -41,13 +41,13 @@ def _parsed(first: bytes, **told: Any) -> ImageHeader | None:
     return header
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(st.binary(min_size=HEADER_BYTES, max_size=HEADER_BYTES), st.booleans())
 def test_no_540_bytes_raise_anything_but_an_image_error(first: bytes, is_pair: bool) -> None:
     _parsed(first, is_pair=is_pair)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(
     st.sampled_from(list(GOOD)),
     st.lists(st.tuples(st.integers(0, HEADER_BYTES - 1), st.integers(0, 255)), max_size=12),
@@ -65,7 +65,7 @@ FLOATS = st.floats(width=32)
 SHORTS = st.integers(-(2**15), 2**15 - 1)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(st.data())
 def test_no_numbers_in_the_fields_raise_anything_but_an_image_error(drawn: st.DataObject) -> None:
     first = bytearray(GOOD[None][:HEADER_BYTES])
@@ -97,6 +97,7 @@ def _codes(sform: Any, qform: Any, codes: tuple[int, int]) -> list[str]:
     return ["refused"] if header is None else [finding.code for finding in header.findings]
 
 
+@settings(deadline=None)
 @given(st.floats(-180, 180), st.integers(1, 4), st.integers(1, 4))
 def test_two_orientations_agree_differ_or_contradict_by_how_far_they_are_turned(
     degrees: float, sform_code: int, qform_code: int
@@ -110,6 +111,7 @@ def test_two_orientations_agree_differ_or_contradict_by_how_far_they_are_turned(
         assert codes == ["orientation-differs"]
 
 
+@settings(deadline=None)
 @given(st.floats(-180, 180), st.sampled_from([(1, 1), (4, 1), (2, 1), (1, 4)]))
 def test_mirror_images_contradict_whatever_their_codes_and_their_angle(
     degrees: float, codes: tuple[int, int]

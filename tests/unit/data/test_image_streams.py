@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import os
 import pickle
-import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from spectrum.data.images import (
 )
 from spectrum.errors import ImageError
 from tests.image_bytes import good_data, gz, nifti_bytes, pair_bytes
+from tests.reading_worker import read_in_worker
 from tests.tiny_bids import tiny_affine, write_nifti
 
 
@@ -151,12 +151,9 @@ def test_streaming_takes_a_few_megabytes_whatever_the_image(tmp_path: Path) -> N
     data = np.zeros((64, 64, 32, 200), np.int16)
     data[..., ::2] = 7
     path = _write(tmp_path / "large.nii.gz", gzip.compress(nifti_bytes(data), 1))
-    del data
-    digest_image(path)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    digest_image(path)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert after - before < 8 * 1024
+    told = read_in_worker([path], does="digest")
+    assert told["results"][0]["outcome"] == "read"
+    assert told["peak_bytes"] < 8 * 1024**2 < data.nbytes
 
 
 def test_a_digest_of_a_pipe_is_refused_and_does_not_wait(tmp_path: Path) -> None:
@@ -164,6 +161,15 @@ def test_a_digest_of_a_pipe_is_refused_and_does_not_wait(tmp_path: Path) -> None
     with pytest.raises(ImageError) as caught:
         digest_file(tmp_path / "confounds.tsv")
     assert caught.value.code == "not-a-file"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_this_user_may_not_read_is_named(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "a.nii.gz", good_data())
+    path.chmod(0)
+    with pytest.raises(ImageError, match="permissions") as caught:
+        read_bold(path)
+    assert caught.value.code == "no-permission"
 
 
 class _Writer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -28,11 +28,13 @@ def _codes(data: NDArray[np.float32]) -> list[str]:
     return [finding.code for finding in check_voxels(data)]
 
 
+@settings(deadline=None)
 @given(seeds, shapes, kinds)
 def test_noise_is_no_fault(seed: int, shape: tuple[int, ...], kind: str) -> None:
     assert _codes(_noise(seed, shape, kind)) == []
 
 
+@settings(deadline=None)
 @given(seeds, shapes, kinds, st.data())
 def test_a_lost_volume_is_named(
     seed: int, shape: tuple[int, ...], kind: str, drawn: st.DataObject
@@ -45,6 +47,7 @@ def test_a_lost_volume_is_named(
     assert finding.volumes == tuple(sorted(lost))
 
 
+@settings(deadline=None)
 @given(seeds, shapes, kinds, st.data())
 def test_a_lost_slice_is_a_refusal_inside_and_told_at_the_edge(
     seed: int, shape: tuple[int, ...], kind: str, drawn: st.DataObject
@@ -61,6 +64,7 @@ def test_a_lost_slice_is_a_refusal_inside_and_told_at_the_edge(
     assert f"Slices {z}" in finding.message
 
 
+@settings(deadline=None)
 @given(seeds, shapes, kinds, st.data())
 def test_slices_that_are_constant_in_all_volumes_are_a_mask(
     seed: int, shape: tuple[int, ...], kind: str, drawn: st.DataObject
@@ -71,6 +75,7 @@ def test_slices_that_are_constant_in_all_volumes_are_a_mask(
     assert _codes(data) == []
 
 
+@settings(deadline=None)
 @given(seeds, shapes, st.sampled_from([np.nan, np.inf, -np.inf]), st.data())
 def test_a_voxel_that_is_no_number_is_a_refusal(
     seed: int, shape: tuple[int, ...], value: float, drawn: st.DataObject
@@ -83,6 +88,7 @@ def test_a_voxel_that_is_no_number_is_a_refusal(
     assert finding.volumes
 
 
+@settings(deadline=None)
 @given(seeds, shapes, kinds, st.data())
 def test_a_repeated_volume_is_told_and_a_frozen_run_refused(
     seed: int, shape: tuple[int, ...], kind: str, drawn: st.DataObject
@@ -99,6 +105,7 @@ def test_a_repeated_volume_is_told_and_a_frozen_run_refused(
     assert _codes(data)[0] == "constant-in-time"
 
 
+@settings(deadline=None)
 @given(seeds, shapes, st.data())
 def test_the_order_in_memory_does_not_matter(
     seed: int, shape: tuple[int, ...], drawn: st.DataObject
