@@ -42,10 +42,10 @@ def index_bids(
     Returns
     -------
     table : runs in the order of their keys, with absolute paths, and all problems
-        Codes that refuse a run: missing-image, unreadable-image, not-4d, no-tr, tr-mismatch,
-        odd-tr, multi-echo, no-echo-time, unequal-echoes, no-such-space, unreadable-folder.
+        Codes that refuse a run: those of ``images.read_image_header``, no-tr, tr-mismatch, odd-tr,
+        multi-echo, no-echo-time, unequal-echoes, no-such-space, unreadable-folder.
         Others: bad-sidecar, no-events, bad-name, duplicate-run, other-output, not-magnitude,
-        other-space, and what ``headers.parse_header`` finds.
+        other-space, and what ``headers.parse_header`` finds odd.
 
     Raises
     ------

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -51,38 +51,57 @@ def read_events(path: Path) -> tuple[Event, ...]:
 def odd_events(run: Run, events: Sequence[Event]) -> tuple[Problem, ...]:
     """Return what is odd about the events of a run: none refuses it.
 
-    ``late-events`` begin after the last volume has ended, ``early-events`` before the first
-    begins, ``unsorted-events`` are not in the order of time.
+    ``early-events`` begin before the first volume, ``late-events`` after the last has ended,
+    ``cut-events`` last longer than the image, ``unsorted-events`` are not in the order of time,
+    ``repeated-events`` stand there twice, ``empty-events`` is a table without a row.
     """
-    findings = []
+    times = (*_early(events), *_beyond(run, events), *_unsorted(events))
+    return tuple(
+        Problem(code=code, path=str(run.events_path), message=f"{run.events_path}: {finding}")
+        for code, finding in (*times, *_repeated(events), *_empty(events))
+    )
+
+
+Findings = Iterator[tuple[str, str]]
+
+
+def _early(events: Sequence[Event]) -> Findings:
     early = sum(event.onset_s < 0 for event in events)
     if early:
-        told = f"{early} events of {run.events_path} begin before the first volume"
-        findings.append(
-            ("early-events", f"{told}. No volume shows their start; check the onsets.")
-        )
-    findings += _late(run, events)
-    if any(later.onset_s < event.onset_s for event, later in pairwise(events)):
-        told = f"{run.events_path} is not in the order of onsets"
-        findings.append(("unsorted-events", f"{told}. Each event keeps the number of its row."))
-    return tuple(
-        Problem(code=code, path=str(run.events_path), message=message)
-        for code, message in findings
-    )
+        told = f"{early} events begin before the first volume"
+        yield "early-events", f"{told}. No volume shows their start; check the onsets."
 
 
-def _late(run: Run, events: Sequence[Event]) -> list[tuple[str, str]]:
+def _beyond(run: Run, events: Sequence[Event]) -> Findings:
     if run.shape is None or run.tr_s is None:
-        return []
+        return
     end_s = run.shape[3] * run.tr_s
     late = sum(event.onset_s >= end_s for event in events)
-    if not late:
-        return []
-    message = (
-        f"{late} events of {run.events_path} begin after the image ends at {end_s:g} s. "
-        "No volume shows them; check that the table belongs to the run."
-    )
-    return [("late-events", message)]
+    if late:
+        told = f"{late} events begin after the image ends at {end_s:g} s"
+        yield "late-events", f"{told}. No volume shows them; check that the table is of this run."
+    cut = sum(event.onset_s < end_s < event.onset_s + event.duration_s for event in events)
+    if cut:
+        told = f"{cut} events last longer than the image, which ends at {end_s:g} s"
+        yield "cut-events", f"{told}. What comes after it is not seen."
+
+
+def _unsorted(events: Sequence[Event]) -> Findings:
+    if any(later.onset_s < event.onset_s for event, later in pairwise(events)):
+        told = "the events are not in the order of their onsets"
+        yield "unsorted-events", f"{told}. Each event keeps the number of its row."
+
+
+def _repeated(events: Sequence[Event]) -> Findings:
+    repeated = len(events) - len(set(events))
+    if repeated:
+        told = f"{repeated} rows repeat the onset, duration and trial type of another"
+        yield "repeated-events", f"{told}. Each counts as an event; remove the copies."
+
+
+def _empty(events: Sequence[Event]) -> Findings:
+    if not events:
+        yield "empty-events", "the table has no row. No event of the run can have a class."
 
 
 def _read_text(path: Path) -> str:

@@ -204,8 +204,7 @@ def _try_header(path: Path) -> tuple[ImageHeader | None, Problem | None]:
     try:
         header = read_image_header(path)
     except ImageError as err:
-        code = err.code if err.code == "not-4d" else "unreadable-image"
-        return None, _refusing(code, path, err.message)
+        return None, _refusing(err.code, path, err.message)
     if len(header.shape) != 4:
         message = (
             f"{path} has the shape {header.shape}. Expected four dimensions, X, Y, Z and time; "

@@ -131,7 +131,7 @@ TREES: dict[Callable[[Path], None], tuple[int, int, set[str]]] = {
     _broken_events: (1, 0, {"bad-events"}),
     _names: (1, 1, {"no-events", "bad-name"}),
     _links: (2, 1, {"no-events", "missing-image", "unreadable-folder"}),
-    _folder_as_image: (3, 1, {"no-events", "unreadable-image"}),
+    _folder_as_image: (3, 1, {"no-events", "not-a-file"}),
 }
 """Who writes a tree -> its runs, those that are usable, and the codes of its problems."""
 

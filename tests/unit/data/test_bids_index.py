@@ -154,12 +154,19 @@ def test_a_dangling_annex_link_is_a_missing_image(tmp_path: Path) -> None:
     assert run.events_path is not None
 
 
-@pytest.mark.parametrize("content", [b"", b"no image at all", gzip.compress(b"x" * 400)])
-def test_an_unreadable_header_is_named(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "empty-file"),
+        (b"no image at all", "not-gzip"),
+        (gzip.compress(b"x" * 400), "not-nifti"),
+    ],
+)
+def test_an_unreadable_header_is_named(tmp_path: Path, content: bytes, code: str) -> None:
     root = planted(tmp_path / "dsA")
     (root / f"{FUNC}_run-1_bold.nii.gz").write_bytes(content)
     run = only_run(root)
-    assert [problem.code for problem in run.problems] == ["unreadable-image"]
+    assert [problem.code for problem in run.problems] == [code]
     assert run.shape is None
     assert run.problems[0].path in run.problems[0].message
 

@@ -75,7 +75,7 @@ def test_problems_of_runs_and_events_are_listed(tmp_path: Path) -> None:
     ]
     assert all(set(p) >= {"code", "path", "message"} and p["path"] for p in found["problems"])
     late = next(p for p in found["problems"] if p["code"] == "late-events")
-    assert f"1 events of {root / 'sub-2/func/sub-2_task-y_events.tsv'} begin" in late["message"]
+    assert f"{root / 'sub-2/func/sub-2_task-y_events.tsv'}: 1 events begin" in late["message"]
     assert f"{SHAPE[3] * 2} s" in late["message"]
 
 
@@ -187,7 +187,10 @@ def test_a_table_larger_than_any_real_one_is_refused(tmp_path: Path) -> None:
     ("rows", "expected"),
     [
         ("0\t1\tgo\n2\t1\tgo\n", set()),
-        ("2\t1\tgo\n2\t1\tgo\n0\t1\tgo\n", {"unsorted-events"}),
+        ("2\t1\tgo\n2\t1\tstop\n0\t1\tgo\n", {"unsorted-events"}),
+        ("2\t1\tgo\n2\t1\tgo\n", {"repeated-events"}),
+        ("11\t1.5\tgo\n", {"cut-events"}),
+        ("", {"empty-events"}),
         ("-1\t1\tgo\n2\t1\tgo\n", {"early-events"}),
         ("1\t1\tgo\n12\t1\tgo\n", {"late-events"}),
         ("12\t1\tgo\n-1\t1\tgo\n", {"late-events", "early-events", "unsorted-events"}),
