@@ -26,7 +26,7 @@ from spectrum.data.inputs import RefusedRun, cached_digests, measured_digests, s
 from spectrum.data.manifest import ShardRun, write_manifest
 from spectrum.data.pieces import RunJob, RunOutcome, finish_run, piece_path
 from spectrum.data.recipe import recipe_fingerprint
-from spectrum.data.runs import Problem, RunTable
+from spectrum.data.runs import Problem, RunTable, shortened
 from spectrum.data.set_plan import (
     MadeRun,
     SetPlan,
@@ -132,8 +132,8 @@ def prepare(
 
 def _notes(runs: Sequence[ShardRun]) -> tuple[str, ...]:
     """Return a sentence for each person with several names, and for each odd image."""
-    findings = (f"{run.key}: {f.message} ({f.code})" for run in runs for f in run.findings)
-    return (*people_notes((run.person, run.key.group) for run in runs), *findings)
+    findings = ((f.code, f"{run.key}: {f.message}") for run in runs for f in run.findings)
+    return (*people_notes((run.person, run.key.group) for run in runs), *shortened(findings))
 
 
 def find_shards(

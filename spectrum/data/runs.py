@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from spectrum.entities import RunKey
 
-__all__ = ["Event", "Problem", "Run", "RunTable"]
+__all__ = ["Event", "Problem", "Run", "RunTable", "shortened"]
+
+
+MAX_TOLD: Final = 3
+"""Sentences of one kind that are told one by one; JSON holds all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,3 +82,26 @@ class RunTable:
         """The problems of files that became no run."""
         of_runs = {problem for run in self.runs for problem in run.problems}
         return tuple(problem for problem in self.problems if problem not in of_runs)
+
+
+def shortened(sentences: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Return the first sentences of each kind, and how many more there are.
+
+    Parameters
+    ----------
+    sentences : kind and sentence
+
+    Examples
+    --------
+    >>> shortened([("a", "One."), ("b", "Two."), *[("a", "More.")] * 4])
+    ('One.', 'More.', 'More.', '... and 2 more of the kind a.', 'Two.')
+    """
+    of_kind: defaultdict[str, list[str]] = defaultdict(list)
+    for kind, sentence in sentences:
+        of_kind[kind].append(sentence)
+    told: list[str] = []
+    for kind, several in of_kind.items():
+        more = len(several) - MAX_TOLD
+        told += several[:MAX_TOLD]
+        told += [f"... and {more} more of the kind {kind}."] if more > 0 else []
+    return tuple(told)
