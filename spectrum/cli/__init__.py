@@ -9,7 +9,17 @@ from collections.abc import Sequence
 import typer
 
 from spectrum import __version__
-from spectrum.cli import configs, data, demo, labels, searching, seeing, simulating, training
+from spectrum.cli import (
+    configs,
+    data,
+    demo,
+    labels,
+    searching,
+    seeing,
+    shards,
+    simulating,
+    training,
+)
 from spectrum.cli.console import notes
 from spectrum.errors import SpectrumError
 
@@ -27,7 +37,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for room in (demo, simulating, data, labels, training, searching, seeing, configs):
+for room in (demo, simulating, data, shards, labels, training, searching, seeing, configs):
     room.register(app)
 
 

@@ -47,6 +47,7 @@ from spectrum.data.shards import (
     write_shard,
 )
 from spectrum.data.single_flight import single_flight
+from spectrum.data.store import mark_used
 from spectrum.entities import RunKey
 from spectrum.errors import LaunchError, ShardError
 from spectrum.targets import Target
@@ -117,6 +118,7 @@ def prepare(
             found = _find(plan)
             reused = found is not None
             found = found or _make_set(plan, cpus_per_run, on_run_done)
+    mark_used(found.path)
     manifest = found.manifest
     return PrepareResult(
         shards=found.path,

@@ -16,7 +16,9 @@ from spectrum.data.pipeline import prepare
 from spectrum.data.runs import RunTable
 from spectrum.data.sequences import read_sequences
 from spectrum.data.shards import ShardSet
+from spectrum.data.store import prune_sets
 from spectrum.data.units import Fold, SequenceData, SequenceTable
+from spectrum.errors import ShardError
 from spectrum.records import TrialEpochRecord
 from spectrum.scores import further_metrics
 from spectrum.search.trials import TrialEnd
@@ -29,7 +31,8 @@ __all__ = ["SharedInputs", "StudyObjective", "folds_of_trial"]
 class SharedInputs:
     """What all trials of a study share; plain values, which travel to worker processes.
 
-    ``folds`` is the study's fold manifest, ``trials`` the folder of the trials' own folders.
+    ``folds`` is the study's fold manifest, ``trials`` the folder of the trials' own folders,
+    ``disk_bytes`` what all shard sets together may take, or None.
     """
 
     table: RunTable
@@ -37,6 +40,7 @@ class SharedInputs:
     shards_root: Path
     folds: Path
     trials: Path
+    disk_bytes: int | None = None
 
 
 class StudyObjective:
@@ -69,6 +73,23 @@ class StudyObjective:
         return TrialEnd(folds=records, metrics=further_metrics(predictions, data.table.classes))
 
     def _read(self, config: TrialConfig) -> SequenceData:
+        shards = self._open(config)
+        key = canonical_json(
+            [shards.manifest.content_hash, config.sequences.model_dump(mode="json")]
+        )
+        if self._data is None or key != self._key:
+            self._data = None
+            try:
+                self._data = read_sequences(shards, self._shared.target, config.sequences)
+            except ShardError:
+                # Another trial may have evicted the set between opening and reading.
+                shards = self._open(config)
+                self._data = read_sequences(shards, self._shared.target, config.sequences)
+            self._key = key
+        return self._data
+
+    def _open(self, config: TrialConfig) -> ShardSet:
+        """Return the set of a recipe; sets used longest ago make room for one newly made."""
         shared = self._shared
         prepared = prepare(
             shared.table,
@@ -77,15 +98,9 @@ class StudyObjective:
             cpus_per_run=0.0,
             target=shared.target,
         )
-        shards = ShardSet.open(prepared.shards)
-        key = canonical_json(
-            [shards.manifest.content_hash, config.sequences.model_dump(mode="json")]
-        )
-        if self._data is None or key != self._key:
-            self._data = None
-            self._data = read_sequences(shards, shared.target, config.sequences)
-            self._key = key
-        return self._data
+        if shared.disk_bytes is not None and not prepared.reused:
+            prune_sets(shared.shards_root, budget_bytes=shared.disk_bytes, keep=[prepared.shards])
+        return ShardSet.open(prepared.shards)
 
 
 def folds_of_trial(path: Path, table: SequenceTable, config: TrialConfig) -> tuple[Fold, ...]:

@@ -168,6 +168,7 @@ def _run(
         shards_root=shards_root.resolve(),
         folds=study.folds,
         trials=study.trials,
+        disk_bytes=_disk_bytes(prepared.space),
     )
     run_trials(
         driver,
@@ -177,6 +178,10 @@ def _run(
         gpus_per_trial=prepared.space.study.gpus_per_trial,
         on_progress=on_progress,
     )
+
+
+def _disk_bytes(space: SearchSpace) -> int | None:
+    return None if space.study.disk_gib is None else int(space.study.disk_gib * 1024**3)
 
 
 def _close(study: StudyFolder, lines: Mapping[int, Mapping[str, Any]]) -> None:

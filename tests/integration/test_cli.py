@@ -180,6 +180,8 @@ def test_the_flags_of_the_command_line_are_these() -> None:
             "--tr-from",
             "--trials",
         ],
+        "shards list": ["--json", "--shards"],
+        "shards prune": ["--budget-gib", "--dry-run", "--json", "--shards"],
         "simulate": ["--json", "--seed", "--subjects", "--truth"],
         "space check": ["--json"],
         "space sample": ["--json", "--number", "--seed"],

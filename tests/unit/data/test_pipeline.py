@@ -51,9 +51,9 @@ def _prepare(root: Path, shards_root: Path, **options: Any) -> PrepareResult:
 
 
 def _files(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """Inode, size and time of change of everything below a folder."""
+    """Inode, size and time of change of everything below a folder but the marks of use."""
     found = {}
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(p for p in folder.rglob("*") if ".used" not in p.parts):
         status = path.stat()
         found[str(path)] = (status.st_ino, status.st_size, status.st_mtime_ns)
     return found
@@ -104,7 +104,7 @@ def test_a_file_holds_one_whole_subject(root: Path, shards_root: Path) -> None:
 
 def test_nothing_but_finished_sets_and_known_digests_stays(root: Path, shards_root: Path) -> None:
     result = _prepare(root, shards_root)
-    assert {p.name for p in shards_root.iterdir()} == {result.shards.name, "digests.json"}
+    assert {p.name for p in shards_root.iterdir()} == {result.shards.name, "digests.json", ".used"}
     assert result.shards.name.startswith(result.fingerprint[:16])
 
 
