@@ -54,8 +54,8 @@ class StudySettings(FrozenConfig):
     """Failed trials of one session that a study bears; one more stops it."""
 
     disk_gib: float | None = Field(default=None, gt=0.0)
-    """GiB that the shard sets of all recipes may have together: those used longest ago are removed,
-    and made again where a trial wants them. None keeps all."""
+    """GiB that the shard sets of all recipes may take together: those used longest ago are
+    removed, and made again where a trial wants them. None keeps all."""
 
     gpus_per_trial: float | None = Field(default=None, ge=0.0, le=64.0)
     """GPUs of one trial, a part where several share one; None is one where the cluster has any."""
