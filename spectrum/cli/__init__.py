@@ -8,7 +8,17 @@ from collections.abc import Sequence
 import typer
 
 from spectrum import __version__
-from spectrum.cli import configs, data, demo, labels, searching, seeing, simulating, training
+from spectrum.cli import (
+    configs,
+    data,
+    demo,
+    downloading,
+    labels,
+    searching,
+    seeing,
+    simulating,
+    training,
+)
 from spectrum.cli.console import notes
 from spectrum.errors import SpectrumError
 
@@ -26,7 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for room in (demo, simulating, data, labels, training, searching, seeing, configs):
+for room in (demo, downloading, simulating, data, labels, training, searching, seeing, configs):
     room.register(app)
 
 

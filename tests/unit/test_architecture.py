@@ -25,6 +25,8 @@ DOORWAYS = {
     "ray.data": ("data/pipeline.py",),
     "ray.train": ("training/workers.py",),
     "ray.tune": ("search/tune_adapters.py", "search/trial_actor.py"),
+    "boto3": ("data/download/bucket.py",),
+    "botocore": ("data/download/bucket.py",),
     "isal": ("data/images.py", "data/simulate/writing.py"),
 }
 
