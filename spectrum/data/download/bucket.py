@@ -32,7 +32,7 @@ from spectrum.data.download.faults import (
 )
 from spectrum.errors import DownloadError
 
-__all__ = ["Bucket", "Extent", "ListedObject", "ObjectState"]
+__all__ = ["Answer", "Bucket", "Extent", "ListedObject", "ObjectState"]
 
 BUCKET: Final = "openneuro.org"
 READ_BYTES: Final = 256 * 1024
@@ -79,6 +79,14 @@ class Extent:
     def num_bytes(self) -> int:
         """How many."""
         return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Bytes as they arrive, at most those asked for, and the version that they are of."""
+
+    chunks: Iterator[bytes]
+    version_id: str
 
 
 class Bucket:
@@ -128,15 +136,12 @@ class Bucket:
         )
 
     @contextmanager
-    def open_range(
-        self, key: str, state: ObjectState, extent: Extent
-    ) -> Iterator[Iterator[bytes]]:
+    def open_range(self, key: str, state: ObjectState, extent: Extent) -> Iterator[Answer]:
         """Open some bytes of an object that must still be in the given state.
 
         Yields
         ------
-        chunks : at most the bytes asked for, as they arrive
-            May end early; the caller counts.
+        answer : its bytes may end early; the caller counts
 
         Raises
         ------
@@ -156,7 +161,7 @@ class Bucket:
             _check_answer(answer, key, state, extent)
             self._open_answers.add(raw)
             try:
-                yield _iter_chunks(raw, key)
+                yield Answer(_iter_chunks(raw, key), _version(answer))
             finally:
                 self._open_answers.discard(raw)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from spectrum.config.frozen import FrozenConfig
 
@@ -51,8 +52,9 @@ class FetchConfig(FrozenConfig):
     """Seconds, the longest wait after the first failure; it doubles with each one after it."""
     max_backoff_s: float = Field(default=20.0, ge=0)
     """Seconds, where the doubling ends."""
-    connect_timeout_s: float = Field(default=10.0, gt=0)
-    """Seconds until a connection that is not made counts as failed."""
+    connect_timeout_s: float = Field(default=4.0, gt=0)
+    """Seconds until a connection that is not made counts as failed; each address of a host is
+    tried for so long, and S3 has up to eight."""
     read_timeout_s: float = Field(default=30.0, gt=0)
     """Seconds without a byte until a connection counts as dead."""
     starvation_s: float = Field(default=30.0, gt=0)
@@ -79,17 +81,35 @@ class DownloadRequest(FrozenConfig):
     out: Path = Path("data/raw")
     """Folder that holds one folder per data set."""
     filters: Filters = Filters()
-    endpoint_url: str = Field(default=ENDPOINT_URL, pattern=r"^https?://[^/@\s?#]+/?$")
+    endpoint_url: str = ENDPOINT_URL
     """Where the bucket ``openneuro.org`` is served. Nothing that could log in is ever sent."""
-    snapshots_url: str | None = Field(default=None, pattern=r"^https?://[^@\s]+$")
+    snapshots_url: str | None = None
     """The snapshot listing; None means OpenNeuro's own for the real bucket, and none for a mirror,
     so that a mirror in a closed network is asked for nothing else."""
     force: bool = False
     """Fetch again what is there, and replace it once the new bytes are verified."""
     fetch: FetchConfig = FetchConfig()
 
+    @field_validator("endpoint_url")
+    @classmethod
+    def _check_endpoint_url(cls, url: str) -> str:
+        """Refuse what is no host; the value is not repeated, since it may hold a password."""
+        if not re.fullmatch(r"https?://[^/@\s?#]+/?", url):
+            raise ValueError(
+                "endpoint_url must be http:// or https:// and a host, without user, password "
+                "or path"
+            )
+        return url.rstrip("/")
+
+    @field_validator("snapshots_url")
+    @classmethod
+    def _check_snapshots_url(cls, url: str | None) -> str | None:
+        if url is not None and not re.fullmatch(r"https?://[^@\s]+", url):
+            raise ValueError("snapshots_url must be http:// or https://, without user or password")
+        return url
+
     @model_validator(mode="after")
     def _fill_snapshots_url(self) -> DownloadRequest:
-        if self.snapshots_url is None and self.endpoint_url.rstrip("/") == ENDPOINT_URL:
+        if self.snapshots_url is None and self.endpoint_url == ENDPOINT_URL:
             object.__setattr__(self, "snapshots_url", SNAPSHOTS_URL)
         return self

@@ -79,6 +79,8 @@ class PartFile:
     state: ObjectState
     arrived: tuple[Extent, ...]
     """What had arrived, and still held, when the file was opened."""
+    version_id: str = ""
+    """Of the object, as the answers tell it; all of them agree with ``state``."""
     write_at: WriteAt = os.pwrite
     _part: int = -1
     _journal: int = -1
@@ -107,6 +109,7 @@ class PartFile:
             journal_path=journal_path,
             state=state,
             arrived=tuple(Extent(line["start"], line["stop"]) for line in lines),
+            version_id=state.version_id,
             write_at=write_at,
         )
         opened._open([head, *lines])

@@ -7,6 +7,7 @@ not come back together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -34,11 +35,20 @@ def longest_wait_s(num_failed: int, *, first_s: float, longest_s: float) -> floa
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Waits between tries, and gives up after ``max_attempts`` of them."""
+    """Waits between tries, and gives up after ``max_attempts`` of them.
+
+    Parameters
+    ----------
+    config : bounds of tries and waits
+    world : clock, sleep and chance
+    meter : counts the tries
+    give_up_s : seconds since the first try after which there is none again
+    """
 
     config: FetchConfig
     world: World
     meter: Meter
+    give_up_s: float = math.inf
 
     def bear(self, fault: TransferError, num_failed: int) -> None:
         """Wait before the next try; raise the fault where it was one too many."""
@@ -56,10 +66,12 @@ class Patience:
 
     def try_again(self, action: Callable[[], T]) -> T:
         """Return what ``action`` returns, trying again after passing faults."""
-        num_failed = 0
+        num_failed, begun_s = 0, self.world.clock()
         while True:
             try:
                 return action()
             except TransferError as fault:
                 num_failed += 1
+                if self.world.clock() - begun_s > self.give_up_s:
+                    raise
                 self.bear(fault, num_failed)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from spectrum.data.download.bucket import Bucket
 from spectrum.data.download.config import DownloadRequest
@@ -33,8 +33,10 @@ from spectrum.data.runs import Problem
 __all__ = ["DownloadResult", "Planned", "download", "plan_download", "verify"]
 
 OnProgress = Callable[[int, int], None]
-LISTING_TRIES = 3
-"""A listing comes first: where nothing answers, a user should read it in less than a minute."""
+LISTING_TRIES: Final = 3
+LISTING_S: Final = 20.0
+"""Seconds after which a listing is not tried again: where nothing answers, a user should read so
+within a minute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +187,9 @@ def verify(request: DownloadRequest, *, world: World, on_progress: OnProgress) -
 def _planned(request: DownloadRequest, bucket: Bucket, world: World, meter: Meter) -> Planned:
     check_accessions(request.datasets)
     tries = min(LISTING_TRIES, request.fetch.max_attempts)
-    patience = Patience(request.fetch.model_copy(update={"max_attempts": tries}), world, meter)
+    patience = Patience(
+        request.fetch.model_copy(update={"max_attempts": tries}), world, meter, LISTING_S
+    )
     names = dict.fromkeys(request.datasets)
     listed = [list_dataset(request, name, bucket, patience) for name in names]
     return Planned(

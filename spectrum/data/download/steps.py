@@ -116,7 +116,7 @@ def finish_file(source: Source, site: Site, opened: Opened) -> FileRecord:
         file.path,
         num_bytes=file.num_bytes,
         digest=found,
-        version_id=part.state.version_id,
+        version_id=part.version_id,
     )
 
 
@@ -132,7 +132,8 @@ def _record_of_present(
     earlier = site.records.get(file.path)
     if num_bytes == file.num_bytes:
         found = _digest_present(source, site, file, file.digest)
-        if found == file.digest or (not file.digest.is_known and _is_ours(earlier, found)):
+        is_unknown = not file.digest.is_known and (earlier is None or _is_ours(earlier, found))
+        if found == file.digest or is_unknown:
             version_id = earlier.version_id if earlier else file.version_id
             return record_of(file.path, num_bytes=num_bytes, digest=found, version_id=version_id)
     if earlier is not None and earlier.bytes == num_bytes:

@@ -99,11 +99,12 @@ class _Stream:
 
     def receive(self) -> None:
         self.at = self.extent.start
-        with self.source.bucket.open_range(self.key, self.part.state, self.extent) as chunks:
+        with self.source.bucket.open_range(self.key, self.part.state, self.extent) as answer:
+            self.part.version_id = answer.version_id or self.part.version_id
             block = _Block(self.part, self.at)
             try:
                 for chunk in iter_well_fed(
-                    chunks, self.key, self.source.config, self.source.world.clock
+                    answer.chunks, self.key, self.source.config, self.source.world.clock
                 ):
                     self._take(block, chunk)
             finally:

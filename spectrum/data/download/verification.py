@@ -64,9 +64,10 @@ def _expected(root: Path, request: DownloadRequest) -> Mapping[str, FileRecord]:
         for path, fact in known_files(root.name).items()
     }
     reported = read_records(root)
-    if not root.is_dir() or not (reported or facts):
+    if not (root.is_dir() and (reported or facts)):
+        found = "holds no download.json" if root.is_dir() else "is no folder"
         raise DownloadError(
-            f"{root} holds no download.json, and nothing else is known of it. "
+            f"{root} {found}, so there is nothing to verify. "
             f"Fetch it first: spectrum download {root.name}.",
             code="nothing-to-verify",
             path=str(root),

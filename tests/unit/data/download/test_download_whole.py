@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from spectrum.config import config_from_mapping
 from spectrum.data.download import DownloadRequest, World, plan_download, verify
 from spectrum.data.download.config import Filters
 from spectrum.data.download.service import DownloadResult
@@ -62,15 +63,43 @@ def test_each_file_stands_in_the_report_with_what_it_was_held_against(
         assert line["status"] == "verified"
 
 
-def test_files_in_parts_are_tied_to_the_version_that_the_report_names(
+def test_the_report_names_the_version_that_each_file_is_of(
     fetch: Fetch, dataset: Files, store: ObjectStore, tmp_path: Path
 ) -> None:
-    large = {path: body for path, body in dataset.items() if len(body) > 64 * 1024}
-    versions = store.put("ds000900", large)
+    versions = store.put("ds000900", _default(dataset))
     fetch()
     report = json.loads((tmp_path / "raw/ds000900/download.json").read_text())
-    found = {line["path"]: line["version_id"] for line in report["files"]}
-    assert {path: found[path] for path in large} == versions
+    assert {line["path"]: line["version_id"] for line in report["files"]} == versions
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"endpoint_url": "http://user:secret@127.0.0.1:9"},
+        {"endpoint_url": "s3://openneuro.org"},
+        {"endpoint_url": "http://127.0.0.1:9/path"},
+        {"snapshots_url": "http://user:secret@127.0.0.1:9"},
+        {"snapshots_url": "file:///etc/passwd"},
+    ],
+)
+def test_an_address_that_could_carry_a_password_is_refused_without_repeating_it(
+    settings: dict[str, str],
+) -> None:
+    with pytest.raises(ConfigError, match="_url must be") as caught:
+        config_from_mapping(DownloadRequest, {"datasets": ("ds000900",), **settings})
+    assert "secret" not in str(caught.value)
+
+
+def test_a_known_data_set_that_was_fetched_otherwise_can_be_verified(tmp_path: Path) -> None:
+    image = tmp_path / "ds000052/sub-01/func/sub-01_task-weatherprediction_run-1_bold.nii.gz"
+    image.parent.mkdir(parents=True)
+    image.write_bytes(b"not the image")
+    request = DownloadRequest(
+        datasets=("ds000052",), out=tmp_path, filters=Filters(subject=("1",))
+    )
+    result = verify(request, world=World(), on_progress=lambda *_: None)
+    codes = [problem.code for problem in result.refused]
+    assert sorted(codes) == ["missing", "missing", "missing", "wrong-size"]
 
 
 def test_a_second_download_fetches_nothing(fetch: Fetch, dataset: Files, proxy: Proxy) -> None:
