@@ -6,6 +6,7 @@ SpectrumError
         SidecarError   metadata: JSON sidecars, events, tables
         ImageError     a NIfTI image
         TargetError    a class table, or runs that it cannot label
+        DownloadError  a data set cannot be fetched, or what arrived is not what was announced
     ShardError         a shard set is missing, foreign or damaged
     LeakageError       one group stands on two sides of a fold; stops a study
     CheckpointError    a checkpoint is missing, foreign or damaged
@@ -22,6 +23,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "DownloadError",
     "ImageError",
     "LaunchError",
     "LeakageError",
@@ -84,6 +86,10 @@ class ImageError(DataError):
 
 class TargetError(DataError):
     """A class table is wrong, or cannot label the runs at hand."""
+
+
+class DownloadError(DataError):
+    """A data set cannot be fetched, or what arrived is not what was announced."""
 
 
 class ShardError(SpectrumError):

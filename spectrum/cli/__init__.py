@@ -13,6 +13,7 @@ from spectrum.cli import (
     configs,
     data,
     demo,
+    downloading,
     labels,
     searching,
     seeing,
@@ -37,7 +38,21 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for room in (demo, simulating, data, shards, labels, training, searching, seeing, configs):
+ROOMS = (
+    demo,
+    downloading,
+    simulating,
+    data,
+    shards,
+    labels,
+    training,
+    searching,
+    seeing,
+    configs,
+)
+"""In the order of the help."""
+
+for room in ROOMS:
     room.register(app)
 
 

@@ -12,15 +12,18 @@ import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 
 __all__ = [
     "DONE_IN_PART",
+    "bytes_bar",
     "end_with_refused",
     "notes",
     "print_json",
@@ -75,3 +78,26 @@ def progress_bar(title: str, *, unit: str) -> Iterator[Callable[[int, int], None
     with Progress(*columns, console=notes, transient=False) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def bytes_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar of bytes with rate and time left; yields a callback as ``progress_bar`` does.
+
+    The bar vanishes where nothing was counted before an error.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=32),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=notes, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.live.transient = False
+            bar.update(task, completed=done, total=total)
+
+        yield show

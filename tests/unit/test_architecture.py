@@ -26,6 +26,8 @@ DOORWAYS = {
     "ray.train": ("training/workers.py",),
     "ray.tune": ("search/tune_adapters.py", "search/trial_actor.py"),
     "isal": ("data/image_streams.py", "data/simulate/writing.py"),
+    "boto3": ("data/download/bucket.py",),
+    "botocore": ("data/download/bucket.py",),
 }
 
 FORBIDDEN_CALLS = ("eval", "exec")

@@ -1,0 +1,222 @@
+"""Command: download OpenNeuro data sets."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spectrum.cli.console import (
+    bytes_bar,
+    end_with_refused,
+    notes,
+    print_json,
+    print_notes,
+    print_text,
+)
+from spectrum.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from spectrum.data.download import DownloadRequest
+
+__all__ = ["register"]
+
+WRONG_USAGE = 2
+INTERRUPTED = 130
+"""Exit code after SIGINT, as shells count it (128 + 2)."""
+MAX_UNVERIFIED_SHOWN = 5
+
+Words = list[str] | None
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(download)
+
+
+def download(
+    datasets: Annotated[
+        Words, typer.Argument(help="OpenNeuro accessions; without one the known ones are listed.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder that holds one folder per data set.")] = Path(
+        "data/raw"
+    ),
+    subject: Annotated[Words, typer.Option(help="Only this subject; may be given again.")] = None,
+    session: Annotated[Words, typer.Option(help="Only this session; may be given again.")] = None,
+    task: Annotated[Words, typer.Option(help="Only this task; may be given again.")] = None,
+    run: Annotated[Words, typer.Option(help="Only this run; 1 is also 01.")] = None,
+    everything: Annotated[
+        bool, typer.Option("--everything", help="Also anatomy, derivatives and all else.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Connections at once.")] = 8,
+    force: Annotated[
+        bool, typer.Option("--force", help="Fetch again, and replace once verified.")
+    ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Only check what is there; fetch nothing.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell files, bytes and free disk space.")
+    ] = False,
+    endpoint_url: Annotated[
+        str | None, typer.Option(help="A mirror of the bucket; Amazon's own by default.")
+    ] = None,
+    snapshots_url: Annotated[
+        str | None,
+        typer.Option(help="Listing that tells digests; OpenNeuro's own, and none for a mirror."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch OpenNeuro data sets: every file verified, interruptions resumed, no login.
+
+    Example: spectrum download ds000002 ds000052 --subject 01 --subject 02
+    """
+    from spectrum.config import config_from_mapping
+    from spectrum.data.download import DownloadRequest
+
+    if not datasets:
+        _end_with_known(as_json)
+    entities = {"subject": subject, "session": session, "task": task, "run": run}
+    filters = {name: tuple(words or ()) for name, words in entities.items()}
+    wanted = {
+        "datasets": tuple(datasets or ()),
+        "out": out,
+        "filters": {**filters, "everything": everything},
+        "endpoint_url": endpoint_url,
+        "snapshots_url": snapshots_url,
+        "force": force,
+        "fetch": {"workers": workers},
+    }
+    given = {name: value for name, value in wanted.items() if value is not None}
+    request = config_from_mapping(DownloadRequest, given)
+    if dry_run:
+        _plan(request, as_json)
+    else:
+        _fetch_or_verify(request, verify, as_json)
+
+
+def _end_with_known(as_json: bool) -> None:
+    """List what can be fetched by name; nothing was fetched, so a script must not go on."""
+    from spectrum.data.download import KNOWN_DATASETS
+
+    rows = [
+        {
+            "dataset": known.name,
+            "title": known.title,
+            "num_subjects": known.num_subjects,
+            "num_bold": len(known.bold),
+            "bold_bytes": sum(file.num_bytes for file in known.bold),
+        }
+        for known in KNOWN_DATASETS
+    ]
+    if as_json:
+        print_json({"known": rows})
+    else:
+        print_text("\n".join([*map(_known_line, rows), "", *KNOWN_HELP]))
+    notes.print("spectrum: no data set was named, so nothing is fetched.", markup=False)
+    raise typer.Exit(WRONG_USAGE)
+
+
+KNOWN_HELP = (
+    "fetch:      spectrum download ds000002 ds000011 ds000017 ds000052",
+    "or a part:  spectrum download ds000002 --subject 01 --task probabilisticclassification",
+    "or another: spectrum download ds000114 (any OpenNeuro accession)",
+)
+
+
+def _known_line(row: dict[str, Any]) -> str:
+    return (
+        f"{row['dataset']}  {row['bold_bytes'] / 1e9:5.2f} GB  {row['num_bold']:3d} BOLD files  "
+        f"{row['num_subjects']:2d} subjects  {row['title']}"
+    )
+
+
+def _plan(request: DownloadRequest, as_json: bool) -> None:
+    from spectrum.data.download import World, plan_download
+
+    planned = plan_download(request, world=World())
+    told = planned.as_json(request)
+    if as_json:
+        print_json(told)
+    else:
+        lines = [
+            f"{plan.dataset}: {len(plan.files)} files, {_size(plan.num_bytes)}"
+            for plan in planned.plans
+        ]
+        free, wanted = told["free_bytes"], told["wanted_bytes"]
+        lines += [f"still to fetch: {_size(wanted)}; free on the disk: {_size(free)}"]
+        print_text("\n".join(lines))
+        print_notes(told["notes"])
+    end_with_refused(told["refused"])
+
+
+def _fetch_or_verify(request: DownloadRequest, is_verify: bool, as_json: bool) -> None:
+    from spectrum.data.download import World, download, verify
+
+    act, title = (verify, "Verifying") if is_verify else (download, "Downloading")
+    with _resumable(request, is_verify), bytes_bar(title) as on_progress:
+        result = act(request, world=World(), on_progress=on_progress)
+    told = result.as_json()
+    if as_json:
+        print_json(told)
+    else:
+        print_text(_summary(told, is_verify))
+    print_notes(told["notes"])
+    end_with_refused(told["refused"])
+
+
+@contextmanager
+def _resumable(request: DownloadRequest, is_verify: bool) -> Iterator[None]:
+    """End on Ctrl-C, or a polite request to end, with a sentence on how to go on."""
+    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        sentence = (
+            "interrupted."
+            if is_verify
+            else f"interrupted. What has arrived is kept in {request.out}; "
+            "the same command goes on from there."
+        )
+        notes.print(f"spectrum: {sentence}", markup=False, soft_wrap=True)
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+
+
+def _summary(told: dict[str, Any], is_verify: bool) -> str:
+    done = "are there and right" if is_verify else f"{_size(told['fetched_bytes'])} fetched"
+    lines = [
+        f"{told['num_files']} files, {_size(told['num_bytes'])}; {done} in {told['seconds']:.0f} s"
+    ]
+    lines += [
+        f"  {number} held against {KINDS[kind]}" for kind, number in told["verified_by"].items()
+    ]
+    unverified = told["unverified"]
+    if unverified:
+        lines += [f"  {len(unverified)} unverified: nothing is known to hold them against"]
+        lines += [f"    {path}" for path in unverified[:MAX_UNVERIFIED_SHOWN]]
+        lines += ["    ..."] if len(unverified) > MAX_UNVERIFIED_SHOWN else []
+    if not is_verify and told["num_files"]:
+        lines += ["next:", f"  spectrum inspect {' '.join(told['roots'])}"]
+    return "\n".join(lines)
+
+
+KINDS = {
+    "md5": "the published MD5",
+    "sha256": "the published SHA-256",
+    "git-sha1": "the published git digest",
+    "etag": "the bucket's own ETag (proves the transfer, not the upload)",
+}
+
+
+def _size(num_bytes: int) -> str:
+    """Write bytes as people do, in powers of ten as disks are sold."""
+    for unit, power in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if num_bytes >= power:
+            return f"{num_bytes / power:.2f} {unit}"
+    return f"{num_bytes} bytes"
