@@ -6,11 +6,12 @@ Headers are read in parallel, voxels never. Not here: which files are images of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from spectrum.config import DataConfig
 from spectrum.data.candidates import (
@@ -24,7 +25,12 @@ from spectrum.data.images import read_image_header
 from spectrum.data.inheritance import BidsFile, BidsTree, find_files
 from spectrum.data.repetition import decide_tr
 from spectrum.data.runs import Problem, Run
-from spectrum.data.sidecars import read_echo_time, read_repetition_time
+from spectrum.data.sidecars import (
+    read_echo_time,
+    read_repetition_time,
+    read_sidecar,
+    read_slice_times,
+)
 from spectrum.entities import RunKey
 from spectrum.errors import ImageError, SidecarError
 
@@ -72,10 +78,16 @@ def index_tree(
 
 @dataclass(frozen=True, kw_only=True)
 class _RunReader:
-    """Reads what speaks for an image; the first of ``trees`` is the one that is indexed."""
+    """Reads what speaks for an image; the first of ``trees`` is the one that is indexed.
+
+    Sidecars that speak for many images are read once; a new index reads them again.
+    """
 
     trees: tuple[BidsTree, ...]
     choices: DataConfig
+    read_sidecar: Callable[[Path], Mapping[str, Any]] = field(
+        default_factory=lambda: functools.cache(read_sidecar)
+    )
 
     def run(self, candidate: Candidate) -> Run:
         """Return the run of an image, with everything that is wrong with it."""
@@ -83,8 +95,9 @@ class _RunReader:
         header, problems = _headers_of(candidate)
         echo_times_s, echo_problems = self._echo_times(candidate)
         tr_s, tr_problems = self._tr_s(file, header)
+        slice_times_s, slice_problems = self._slice_times(file, header, tr_s)
         events = self._events_of(file)
-        problems += [*echo_problems, *tr_problems]
+        problems += [*echo_problems, *tr_problems, *slice_problems]
         problems += [] if events else [_no_events(file.path)]
         return Run(
             key=candidate.key,
@@ -98,7 +111,8 @@ class _RunReader:
             is_derivative=any(name in file.entities for name in OUTPUT_ENTITIES),
             echo_paths=tuple(f.path for f in candidate.files) if len(candidate.files) > 1 else (),
             echo_times_s=echo_times_s,
-            problems=tuple(problems),
+            slice_times_s=slice_times_s,
+            problems=tuple(dict.fromkeys(problems)),
         )
 
     def run_without_image(self, key: RunKey, events: BidsFile) -> Run:
@@ -116,10 +130,10 @@ class _RunReader:
             problems=(_missing_image(image.path), *tr_problems),
         )
 
-    def _inherited(self, file: BidsFile, suffix: str, extension: str) -> list[Path]:
+    def _sidecars(self, file: BidsFile) -> list[Path]:
         """Return what speaks for an image, the most general first, raw data before derivatives."""
         trees = reversed(self.trees)
-        return [f.path for tree in trees for f in tree.find_inherited(file, suffix, extension)]
+        return [f.path for tree in trees for f in tree.find_inherited(file, "bold", ".json")]
 
     def _tr_s(
         self, file: BidsFile, header: ImageHeader | None
@@ -127,7 +141,7 @@ class _RunReader:
         problems: list[Problem] = []
         in_sidecar_s = None
         try:
-            in_sidecar_s = read_repetition_time(self._inherited(file, "bold", ".json"))
+            in_sidecar_s = read_repetition_time(self._sidecars(file), read=self.read_sidecar)
         except SidecarError as err:
             problems.append(Problem(code=err.code, path=err.path, message=err.message))
         if header is None:
@@ -140,6 +154,21 @@ class _RunReader:
         )
         return tr_s, problems + ([problem] if problem else [])
 
+    def _slice_times(
+        self, file: BidsFile, header: ImageHeader | None, tr_s: float | None
+    ) -> tuple[tuple[float, ...] | None, list[Problem]]:
+        """Return when slices were read; times that cannot be those of the image are not taken."""
+        try:
+            times_s = read_slice_times(self._sidecars(file), read=self.read_sidecar)
+        except SidecarError as err:
+            return None, [Problem(code=err.code, path=err.path, message=err.message)]
+        if times_s is None or header is None or tr_s is None:
+            return times_s, []
+        num_slices = header.shape[2]
+        if len(times_s) == num_slices and max(times_s) <= tr_s:
+            return times_s, []
+        return None, [_wrong_slice_times(file.path, times_s, num_slices, tr_s)]
+
     def _echo_times(self, candidate: Candidate) -> tuple[tuple[float, ...], list[Problem]]:
         """Return when each echo was read, or why the echoes of a run cannot be used."""
         if len(candidate.files) == 1:
@@ -149,7 +178,7 @@ class _RunReader:
         times_s: list[float] = []
         for file in candidate.files:
             try:
-                time_s = read_echo_time(self._inherited(file, "bold", ".json"))
+                time_s = read_echo_time(self._sidecars(file), read=self.read_sidecar)
             except SidecarError as err:
                 return (), [_refusing(err.code, Path(err.path), err.message)]
             if time_s is None:
@@ -272,6 +301,16 @@ def _no_echo_time(path: Path) -> Problem:
         "seconds, to its JSON sidecar."
     )
     return _refusing("no-echo-time", path, message)
+
+
+def _wrong_slice_times(
+    path: Path, times_s: Sequence[float], num_slices: int, tr_s: float
+) -> Problem:
+    message = (
+        f"SliceTiming of {path} has {len(times_s)} times up to {max(times_s):g} s for "
+        f"{num_slices} slices and a TR of {tr_s:g} s. It is not used; correct its sidecar."
+    )
+    return Problem(code="slice-times", path=str(path), message=message)
 
 
 def _unequal_echoes(candidate: Candidate, shapes: Sequence[tuple[int, ...]]) -> Problem:

@@ -47,7 +47,7 @@ class Run:
     can be read; ``tr_s`` is None where it is unknown or undecided. ``is_derivative`` marks
     preprocessed images of fMRIPrep, whose space is in the key's further entities. A run with
     several echoes has the paths of all of them, in the order of ``echo_times_s``; ``path`` is the
-    first.
+    first. ``slice_times_s`` is when each slice was read, from the start of a volume, or None.
     """
 
     key: RunKey
@@ -61,6 +61,7 @@ class Run:
     is_derivative: bool = False
     echo_paths: tuple[Path, ...] = ()
     echo_times_s: tuple[float, ...] = ()
+    slice_times_s: tuple[float, ...] | None = None
     problems: tuple[Problem, ...] = ()
 
     @property
