@@ -51,7 +51,8 @@ def target_findings(
         ``row-without-run``: a row names a data set that is here, and no run of it;
         ``run-without-row``: runs are neither labelled nor excluded;
         ``class-without-run``, ``class-without-event``: a class that nothing here has;
-        ``task-absent``, ``trial-type-absent``: a word of ``event`` that never occurs here.
+        ``task-absent``, ``trial-type-absent``: a word of ``event`` that never occurs here (where
+        no task does, nothing is said of the trial types).
     """
     found = [_row_without_run(*numbered, keys) for numbered in target.numbered_rows()]
     findings = [finding for finding in found if finding is not None]
@@ -129,6 +130,8 @@ def _event_findings(
         if task not in tasks:
             message = f"No run here has the task {task!r} of event.tasks.{_near(task, tasks)}"
             yield TargetFinding(code="task-absent", message=message)
+    if event.tasks and tasks.isdisjoint(event.tasks):
+        return
     counted = [key for key in keys if target.counts_events_of(key)]
     present = {word for key in counted for word in trial_types_of.get(key, ())}
     for word in event.trial_types:

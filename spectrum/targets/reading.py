@@ -19,13 +19,13 @@ __all__ = ["read_target", "shipped_targets"]
 
 _FOLDER = Path(__file__).parent
 
-_TOP: Final = "the top of the file"
+_TOP: Final = "at the top of the file"
 
 _LEVELS: Final[Mapping[str, type[BaseModel]]] = {
     _TOP: Target,
-    "a row of rules": RunRule,
-    "a row of excluded": ExclusionRule,
-    "event": EventRule,
+    "in a row of rules": RunRule,
+    "in a row of excluded": ExclusionRule,
+    "in event": EventRule,
 }
 """The places of a target file that have keys of their own."""
 
@@ -129,15 +129,15 @@ def _level(loc: tuple[int | str, ...]) -> str:
     """Name the place whose keys an error is about."""
     if len(loc) < 2 or loc[0] not in ("rules", "excluded", "event"):
         return _TOP
-    return "event" if loc[0] == "event" else f"a row of {loc[0]}"
+    return "in event" if loc[0] == "event" else f"in a row of {loc[0]}"
 
 
 def _key_hint(key: str, level: str) -> str:
     known = tuple(_fields(_LEVELS[level]))
     elsewhere = [name for name, kind in _LEVELS.items() if key in _fields(kind)]
     if elsewhere:
-        return f"It belongs in {elsewhere[0]}; known in {level} are {', '.join(known)}"
-    return f"The nearest is {nearest(key, known)!r}; known in {level} are {', '.join(known)}"
+        return f"It belongs {elsewhere[0]}; known {level} are {', '.join(known)}"
+    return f"The nearest is {nearest(key, known)!r}; known {level} are {', '.join(known)}"
 
 
 def _fields(kind: type[BaseModel]) -> dict[str, FieldInfo]:

@@ -98,7 +98,7 @@ def test_without_tasks_events_of_every_task_count() -> None:
         ('"02"', "02", "row 2 of rules: session is 2. Expected text. Write it in quotes"),
         ("run: 1", "run: one", "row 1 of rules: run is 'one'"),
         (", source: logbook page 3", "", "row 1 of rules: source is missing. Add it: Where"),
-        ("classes:", "clases:", "clases is no known key.*nearest is 'classes'; known in the top"),
+        ("classes:", "clases:", "clases is no known key.*nearest is 'classes'; known at the top"),
         ("rules:", "rule:", "rule is no known key.*nearest is 'rules'"),
         ("classes:", "subject: x\nclasses:", "subject is no known key.*belongs in a row of rules"),
         ("class: second", "class:", "row 2 of rules: class is empty. Expected text"),
