@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -144,11 +144,11 @@ class Question:
     scheme: str
     num_folds: int = 5
 
-    @property
+    @cached_property
     def table(self) -> SequenceTable:
         return build_table(self.seen.runs, self.target, SequencesConfig())  # type: ignore[arg-type]
 
-    @property
+    @cached_property
     def folds(self) -> tuple[Fold, ...]:
         config = FoldsConfig.model_validate({"scheme": self.scheme, "num_folds": self.num_folds})
         return draw_folds(self.table, config, paired=self.target.paired)
