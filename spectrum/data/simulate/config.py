@@ -15,8 +15,10 @@ __all__ = ["DEFAULT_EFFECT_PERCENT", "NATIVE_MATRIX", "SimulationConfig"]
 NATIVE_MATRIX: Final = 64
 """Voxels along X and along Y of all 312 BOLD files."""
 
-DEFAULT_EFFECT_PERCENT: Final = 6.0
-"""TODO."""
+DEFAULT_EFFECT_PERCENT: Final = 0.3
+"""Of the size of a real response. Chosen so that the linear decoder of ``tests/linear_decoder.py``
+scores about 0.7 at 4 subjects a data set and 16 x 16 voxels: 0.694 over the seeds 100 to 123,
+which are reported nowhere else (0.25: 0.643 over 100 to 111)."""
 
 
 class SimulationConfig(FrozenConfig):
