@@ -39,8 +39,8 @@ def simulate(
         typer.Option(
             min=0.0,
             max=20.0,
-            help="Peak of the deep response, percent of the voxel's mean; 0.3 without it, the size "
-            "at which a linear decoder of 4 subjects a data set scores about 0.7.",
+            help="Peak of the deep response, percent of the voxel's mean; 0.3 without it, the "
+            "size at which a linear decoder of 4 subjects a data set scores about 0.7.",
         ),
     ] = None,
     subjects: Annotated[int, typer.Option(min=1, max=99, help="Subjects of each data set.")] = 4,
