@@ -23,7 +23,7 @@ __all__ = ["STOPPED", "Clock", "clock_drift", "read_clock", "runs_before"]
 JITTER_RUNS: Final = 0.4
 """Spread of a run's place on the clock: breaks between runs differ. In runs."""
 
-SMEAR: Final = 0.04
+SMEAR: Final = 0.036
 """Share of a slice's mean signal that is smeared all over the slice in the first run, as motion
 and pulsation do; its square rises by as much in each run. With it the mean of the air is higher
 late than early in about as many pairs as in the real data: 83 % of 90 (MRIQC's
