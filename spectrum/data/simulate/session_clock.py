@@ -26,8 +26,8 @@ JITTER_RUNS: Final = 0.4
 SMEAR: Final = 0.036
 """Share of a slice's mean signal that is smeared all over the slice in the first run, as motion
 and pulsation do; its square rises by as much in each run. With it the mean of the air is higher
-late than early in about as many pairs as in the real data: 83 % of 90 (MRIQC's
-summary_bg_mean)."""
+late than early in 85 % of 360 pairs (real numbers of subjects, seeds 1, 2, 100, 101, 16 x 16
+voxels), and in the real data in 83 % of 90 (MRIQC's summary_bg_mean)."""
 
 GHOST_PER_RUN: Final = 0.02
 """Rise of the ghost from run to run, relative; in the real pairs it rises in 67 % (gsr_y)."""
