@@ -18,6 +18,10 @@ __all__ = ["register"]
 OBJECT_STORE_GIB = 0.5
 """The demo's volumes fit many times; a small store keeps it within a laptop's memory."""
 
+EFFECT_PERCENT = 6.0
+"""Peak of the planted response: a strong one, many times a real response, which a small search
+finds within minutes."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
@@ -50,7 +54,9 @@ def demo(
         raise ConfigError(f"{out} exists already. Remove it, or name another folder with --out.")
     notes.print(f"1/3  Simulating four data sets in miniature, truth: {truth}")
     with progress_bar("Simulating", unit="runs") as on_progress:
-        config = SimulationConfig(truth=truth, num_subjects=subjects, seed=seed)
+        config = SimulationConfig(
+            truth=truth, num_subjects=subjects, seed=seed, effect_percent=EFFECT_PERCENT
+        )
         roots = simulate(out / "bids", config, on_run_done=on_progress)
     notes.print("2/3  Searching preprocessing and architecture together")
     with as_file(files("spectrum.spaces") / "quickstart.yaml") as file:

@@ -29,6 +29,9 @@ from spectrum.search.single import train_single
 from spectrum.search.space import read_space
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "quickstart.yaml"
+EFFECT_PERCENT = 6.0
+"""A strong effect: 4 subjects a data set must suffice for a network to find it."""
+
 TRUTHS: tuple[Literal["effect", "null"], ...] = ("effect", "null")
 
 
@@ -44,7 +47,9 @@ def chance_interval(score: ScoreRecord, *, num_draws: int = 20_000) -> tuple[flo
 def compare(truth: Literal["effect", "null"], seed: int, num_subjects: int) -> dict[str, Any]:
     config: TrialConfig = read_space(SPACE).default_config
     with tempfile.TemporaryDirectory() as folder:
-        simulation = SimulationConfig(truth=truth, num_subjects=num_subjects, seed=seed)
+        simulation = SimulationConfig(
+            truth=truth, num_subjects=num_subjects, seed=seed, effect_percent=EFFECT_PERCENT
+        )
         roots = simulate(Path(folder) / "bids", simulation)
         result = train_single(
             config,

@@ -6,17 +6,26 @@ and ``writing`` puts it on disk. Not here: anything that reads the trees again.
 """
 
 from spectrum.data.simulate.anatomy import DEEP_REGIONS, TASK_REGIONS, Region
-from spectrum.data.simulate.config import SimulationConfig, Truth
+from spectrum.data.simulate.config import (
+    DEFAULT_EFFECT_PERCENT,
+    NATIVE_MATRIX,
+    SimulationConfig,
+)
 from spectrum.data.simulate.image import SimulatedRun, planned_runs, simulate_run
+from spectrum.data.simulate.truths import TRUTHS, Truth, TruthName
 from spectrum.data.simulate.writing import simulate
 
 __all__ = [
     "DEEP_REGIONS",
+    "DEFAULT_EFFECT_PERCENT",
+    "NATIVE_MATRIX",
     "TASK_REGIONS",
+    "TRUTHS",
     "Region",
     "SimulatedRun",
     "SimulationConfig",
     "Truth",
+    "TruthName",
     "planned_runs",
     "simulate",
     "simulate_run",

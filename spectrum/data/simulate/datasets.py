@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import count, islice
+from itertools import count, islice, permutations
 from types import MappingProxyType
 from typing import Final
 
@@ -58,7 +58,8 @@ class DatasetPlan:
     ``slices_of_first`` is (n, slices): the first n subject numbers have another slice count.
     ``foreground`` is in scanner units; ``gain_sd`` and ``run_gain_sd`` are its spreads between
     subjects and between runs of one subject (of the logarithm). ``lacking`` holds
-    (subject, session, task, run) of runs that the real tree does not have.
+    (subject, session, task, run) of runs that the real tree does not have. ``orders`` are the
+    orders in which the (task, run) of a session were scanned; a subject has one of them.
     """
 
     name: str
@@ -78,6 +79,7 @@ class DatasetPlan:
     ages: tuple[int, int] = (19, 37)
     participants_unknown: frozenset[str] = frozenset()
     lacking: frozenset[tuple[str, str, str, str]] = frozenset()
+    orders: tuple[tuple[tuple[str, str], ...], ...]
     sidecar: Mapping[str, str | float] = field(default_factory=lambda: MappingProxyType({}))
 
     def subjects(self, num_subjects: int) -> tuple[str, ...]:
@@ -105,8 +107,23 @@ class DatasetPlan:
         return next(task for task in self.tasks if task.name == key.task)
 
 
+def _runs_of(task: str, *runs: str) -> tuple[tuple[str, str], ...]:
+    return tuple((task, run) for run in runs)
+
+
+# Orders, after the methods texts: ds000002 had either task first and the probe last; ds000011
+# alternated its tasks, either first, and the probe followed; where its tone counting stood is not
+# told, and it is put last. ds000017 began with stop signals. ds000052 reversed after learning.
+_DETERMINISTIC: Final = "deterministicclassification"
+_PROBABILISTIC: Final = "probabilisticclassification"
+_MIXED: Final = "mixedeventrelatedprobe"
+
 DS000002: Final = DatasetPlan(
     name="ds000002",
+    orders=tuple(
+        (*_runs_of(first, "01", "02"), *_runs_of(then, "01", "02"), *_runs_of(_MIXED, "01", "02"))
+        for first, then in permutations((_DETERMINISTIC, _PROBABILISTIC))
+    ),
     title="Classification learning",
     num_slices=30,
     slice_mm=5.0,
@@ -118,7 +135,7 @@ DS000002: Final = DatasetPlan(
     ages=(19, 31),
     tasks=(
         TaskPlan(
-            name="deterministicclassification",
+            name=_DETERMINISTIC,
             title="deterministic classification",
             runs=("01", "02"),
             files_of_length={177: 1, 178: 2, 179: 17, 180: 14},
@@ -126,7 +143,7 @@ DS000002: Final = DatasetPlan(
             learns=True,
         ),
         TaskPlan(
-            name="probabilisticclassification",
+            name=_PROBABILISTIC,
             title="probabilistic classification",
             runs=("01", "02"),
             files_of_length={175: 1, 178: 3, 179: 19, 180: 11},
@@ -134,7 +151,7 @@ DS000002: Final = DatasetPlan(
             learns=True,
         ),
         TaskPlan(
-            name="mixedeventrelatedprobe",
+            name=_MIXED,
             title="mixed event-related probe",
             runs=("01", "02"),
             files_of_length={229: 2, 230: 2, 231: 12, 232: 6, 233: 5, 234: 1, 236: 4, 237: 2},
@@ -143,8 +160,19 @@ DS000002: Final = DatasetPlan(
     ),
 )
 
+_SINGLE: Final = "Singletaskweatherprediction"
+_DUAL: Final = "Dualtaskweatherprediction"
+
 DS000011: Final = DatasetPlan(
     name="ds000011",
+    orders=tuple(
+        (
+            *((task, run) for run in ("01", "02") for task in tasks),
+            ("Classificationprobewithoutfeedback", ""),
+            ("tonecounting", ""),
+        )
+        for tasks in permutations((_SINGLE, _DUAL))
+    ),
     title="Classification learning and tone-counting",
     num_slices=30,
     slice_mm=5.0,
@@ -154,7 +182,7 @@ DS000011: Final = DatasetPlan(
     tsnr=62.0,
     tasks=(
         TaskPlan(
-            name="Singletaskweatherprediction",
+            name=_SINGLE,
             title="Single-task weather prediction",
             runs=("01", "02"),
             files_of_length={206: 1, 207: 12, 208: 15},
@@ -162,7 +190,7 @@ DS000011: Final = DatasetPlan(
             learns=True,
         ),
         TaskPlan(
-            name="Dualtaskweatherprediction",
+            name=_DUAL,
             title="Dual-task weather prediction",
             runs=("01", "02"),
             files_of_length={206: 1, 207: 20, 208: 7},
@@ -187,10 +215,9 @@ DS000011: Final = DatasetPlan(
 )
 
 _STOP_SIGNAL: Final = "selectivestopsignaltask"
-_PROBABILISTIC: Final = "probabilisticclassification"
-
 DS000017: Final = DatasetPlan(
     name="ds000017",
+    orders=((*_runs_of(_STOP_SIGNAL, "01", "02", "03"), *_runs_of(_PROBABILISTIC, "01", "02")),),
     title="Classification learning and stop-signal (1 year test-retest)",
     num_slices=33,
     slice_mm=4.0,
@@ -227,6 +254,12 @@ DS000017: Final = DatasetPlan(
 
 DS000052: Final = DatasetPlan(
     name="ds000052",
+    orders=(
+        (
+            *_runs_of("weatherprediction", "1", "2"),
+            *_runs_of("reversalweatherprediction", "1", "2"),
+        ),
+    ),
     title="Classification learning and reversal",
     num_slices=21,
     slice_mm=6.0,

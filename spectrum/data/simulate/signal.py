@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from spectrum.data.runs import Event
 from spectrum.data.simulate.behaviour import BASELINE
 
-__all__ = ["autocorrelated", "drift", "event_response", "head_motion", "hrf", "magnitude"]
+__all__ = ["autocorrelated", "drift", "event_response", "head_motion", "hrf"]
 
 HRF_STEP_S: Final = 0.1
 HRF_LENGTH_S: Final = 32.0
@@ -96,23 +96,24 @@ def head_motion(
     return np.asarray(steps_V6 - steps_V6.mean(axis=0), dtype=np.float32)
 
 
-def autocorrelated(noise_VN: NDArray[np.float32], *, memory: float) -> NDArray[np.float32]:
-    """Return AR(1) noise of unit variance made from white noise, along the first axis."""
+def autocorrelated(
+    noise_VN: NDArray[np.float32], *, memory: float, before: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Return AR(1) noise of unit variance made from white noise, along the first axis.
+
+    Parameters
+    ----------
+    noise_VN : white, unit variance
+    memory : coefficient, [0, 1)
+    before : (N,) or None
+        The last of what came before, where a series is drawn in blocks.
+    """
     fresh = np.float32(np.sqrt(1.0 - memory**2))
     series_VN = noise_VN * fresh
-    series_VN[0] = noise_VN[0]
+    if before is None:
+        series_VN[0] = noise_VN[0]
+    else:
+        series_VN[0] += np.float32(memory) * before
     for volume in range(1, len(series_VN)):
         series_VN[volume] += np.float32(memory) * series_VN[volume - 1]
     return series_VN
-
-
-def magnitude(
-    signal_VN: NDArray[np.float32], *, noise_sd: float, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Return the magnitude of the signal with complex white noise: Rician, Rayleigh in air."""
-    real = rng.standard_normal(signal_VN.shape, dtype=np.float32)
-    real *= np.float32(noise_sd)
-    real += signal_VN
-    imaginary = rng.standard_normal(signal_VN.shape, dtype=np.float32)
-    imaginary *= np.float32(noise_sd)
-    return np.hypot(real, imaginary)

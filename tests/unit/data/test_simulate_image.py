@@ -37,7 +37,7 @@ def truth(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def pairs(truth: str) -> Pairs:
-    return _stage_pairs(SimulationConfig(truth=truth, num_subjects=3))
+    return _stage_pairs(SimulationConfig(truth=truth, num_subjects=3, effect_percent=6.0))
 
 
 def _points_mm(run: SimulatedRun) -> np.ndarray:
@@ -68,7 +68,9 @@ def test_the_planted_stage_is_found_and_the_null_is_at_chance(pairs: Pairs, trut
 
 
 def test_tasks_without_learning_carry_no_stage() -> None:
-    config = SimulationConfig(truth="effect", num_subjects=4, datasets=("ds000017",))
+    config = SimulationConfig(
+        truth="effect", num_subjects=4, datasets=("ds000017",), effect_percent=6.0
+    )
     hits = [_is_called_early(*pair) for pair in _stage_pairs(config, learns=False)]
     assert binomtest(sum(hits), len(hits)).pvalue > 0.05
     for key in planned_runs(config):
@@ -121,7 +123,9 @@ def test_truths_differ_only_in_what_is_planted() -> None:
 
 
 def test_the_null_plants_either_pattern_but_the_same_in_both_runs() -> None:
-    config = SimulationConfig(truth="null", num_subjects=8, matrix=8, datasets=("ds000052",))
+    config = SimulationConfig(
+        truth="null", num_subjects=8, matrix=8, datasets=("ds000052",), effect_percent=6.0
+    )
     pairs = _stage_pairs(config)
     assert all(early.response_of_system == late.response_of_system for early, late in pairs)
     strongest = [max(early.response_of_system.values()) for early, _ in pairs]
