@@ -51,6 +51,8 @@ class SeenRun:
     tr_s: float = 2.0
     events: tuple[()] = ()
     image_sha256: str = ""
+    voxels_sha256: str = ""
+    person: str = ""
 
 
 @dataclass(frozen=True)
