@@ -112,6 +112,7 @@ def _method(stage: _Stage, compared: Any) -> Any:
 
     method = SimpleITK.ImageRegistrationMethod()
     method.SetNumberOfThreads(1)
+    method.SetNumberOfWorkUnits(1)
     if stage.compares == "MeanSquares":
         method.SetMetricAsMeanSquares()
     else:

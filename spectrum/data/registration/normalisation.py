@@ -95,7 +95,8 @@ def normalise(
     brain_XYZ : its brain
     affine : (4, 4), voxel indices to millimetres
         Says the orientation within ``MOST_TURN_DEGREES``; the place may be anything, since the
-        brains' centres of mass are laid on each other first.
+        brains' centres of mass are laid on each other first. A brain that it lays upside down may
+        pass: the outline is nearly the same.
 
     Raises
     ------
@@ -183,13 +184,13 @@ def _judged(
     seen = ((nearest >= 0) & (nearest < np.array(brain_XYZ.shape)[:, None])).all(axis=0)
     ours = brain_XYZ[tuple(nearest[:, seen])]
     theirs = template.brain_XYZ.ravel()[seen]
-    both = np.count_nonzero(ours & theirs)
+    both, either = int(np.count_nonzero(ours & theirs)), int(ours.sum()) + int(theirs.sum())
     left, scales, right = np.linalg.svd(to_run[:3, :3])
     x, y, z = (float(scale) for scale in scales)
     return Normalisation(
         to_run=to_run,
-        dice=2.0 * both / max(1, np.count_nonzero(ours) + np.count_nonzero(theirs)),
-        coverage=np.count_nonzero(theirs) / np.count_nonzero(template.brain_XYZ),
+        dice=2.0 * both / max(1, either),
+        coverage=float(theirs.sum()) / float(template.brain_XYZ.sum()),
         scales=(x, y, z),
         turn_degrees=_turn_degrees(left @ right),
     )
