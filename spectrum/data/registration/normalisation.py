@@ -50,11 +50,12 @@ MIN_VOXELS: Final = 5
 
 LEAST_DICE: Final = 0.8
 """Overlap of the run's brain and the template's within the field of view. Right results have 0.88
-to 0.95 (simulated heads and a real run), a brain 20 mm off has 0.75."""
+to 0.95 (simulated heads and a real run), 20 mm off
+leaves 0.8 at best."""
 
 SCALE_BOUNDS: Final = (0.65, 1.4)
-"""Run over template along any direction. MNI152 is larger than most brains: linear scales of
-adults to it lie between about 0.75 and 1.05."""
+"""Run over template along any direction. MNI152 is larger than most brains: right results
+lie between 0.8 and 1.05."""
 
 MOST_ANISOTROPY: Final = 1.5
 """Largest over smallest scale; shear counts as both."""

@@ -22,7 +22,7 @@ __all__ = [
 
 HEAD_RADIUS_MM: Final = 50.0
 """Distance from the centre of the head to the cortex, about (Power et al. 2012, NeuroImage
-59:2142, p. 2144)."""
+59:2142)."""
 
 Matrix = NDArray[np.float64]
 

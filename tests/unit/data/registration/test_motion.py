@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from spectrum.data.images import read_bold
 from spectrum.data.registration.motion import MIN_VOXELS, estimate_motion
 from spectrum.data.registration.places import place_matrix
 from spectrum.data.simulate.anatomy import Head
@@ -160,6 +163,23 @@ def test_ours_agrees_with_simpleitk_and_is_nearer_to_the_truth(small_run: MovedR
     assert np.median(degrees) < 0.3
     assert np.median(our_mm) <= np.median(peer_mm)
     assert np.median(our_degrees) <= np.median(peer_degrees)
+
+
+@pytest.mark.slow
+def test_ours_agrees_with_simpleitk_on_a_real_run(realdata: Path) -> None:
+    path = next((realdata / "bold" / "studyforrest-oneback").rglob("*_bold.nii.gz"))
+    image = read_bold(path)
+    found = estimate_motion(image.data_XYZV, image.affine)
+    some = np.arange(0, 78, 11)
+    peers_V44 = np.array(
+        [
+            itk_place(found.reference_XYZ, image.data_XYZV[..., v], image.affine, fwhm_mm=5.3)
+            for v in some
+        ]
+    )
+    mm, degrees = place_errors(found.places_V44[some], peers_V44)
+    assert np.median(mm) < 0.05
+    assert np.median(degrees) < 0.05
 
 
 @pytest.mark.slow
