@@ -1,9 +1,9 @@
 """Slice timing: every slice's series as if it had been acquired with the others.
 
 Each voxel's series is interpolated over time with one spline, all voxels of a slice alike. Quintic
-(scipy), rather than SPM's phase shift, which joins the ends of a run to a circle. Order: after motion is
-estimated and before voxels are moved, see ``spectrum.data.registration``. Not here: reading
-``SliceTiming`` from a sidecar.
+(scipy), rather than SPM's phase shift, which joins the ends of a run to a circle. Order: after
+motion is estimated and before voxels are moved, see ``spectrum.data.registration``. Not here:
+reading ``SliceTiming`` from a sidecar.
 """
 
 from __future__ import annotations
