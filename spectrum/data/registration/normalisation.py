@@ -60,7 +60,7 @@ lie between 0.8 and 1.05."""
 MOST_ANISOTROPY: Final = 1.5
 """Largest over smallest scale; shear counts as both."""
 
-MOST_TURN_DEGREES: Final = 45.0
+MOST_TURN_DEGREES: Final = 60.0
 """Beyond this the affine of the image says the wrong orientation."""
 
 LEAST_COVERAGE: Final = 0.6

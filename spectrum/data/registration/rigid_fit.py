@@ -27,9 +27,14 @@ TOLERANCE_MM: Final = 1e-3
 """A fit ends when a step moves no point at ``HEAD_RADIUS_MM`` by more than this, about."""
 
 BORDER_VOXELS: Final = 1.0
-"""Points nearer to the edge of a volume do not count: smoothing has nothing beyond it to see."""
+"""Points so near to the edge of a volume count half, nearer ones less, down to nothing within one
+voxel: smoothing has nothing beyond the edge to see. They fade, since a fit whose points come and
+go at once never settles."""
 
 LEAST_POINTS: Final = 64
+
+LARGEST_STEP: Final = np.array([10.0, 10.0, 10.0, 0.2, 0.2, 0.2])
+"""Millimetres and radians; the derivatives say nothing of what lies further."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,10 +142,10 @@ def fit_place(volume_XYZ: NDArray[Any], target: Target, start: Matrix) -> Fit:
     to_index = np.linalg.inv(target.affine)
     place, similarity, is_converged = start, -1.0, False
     for _ in range(MAX_STEPS):
-        values, counts = _read(spline, through(to_index @ place, target.points_mm), level.order)
-        if np.count_nonzero(counts) < LEAST_POINTS:
+        values, weights = _read(spline, through(to_index @ place, target.points_mm), level.order)
+        if weights.sum() < LEAST_POINTS:
             break
-        step, similarity = _step(values, counts, target)
+        step, similarity = _step(values, weights, target)
         place = place @ np.linalg.inv(place_matrix(step, target.center_mm))
         if np.abs(step[:3]).max() + HEAD_RADIUS_MM * np.abs(step[3:]).max() < TOLERANCE_MM:
             is_converged = True
@@ -150,34 +155,35 @@ def fit_place(volume_XYZ: NDArray[Any], target: Target, start: Matrix) -> Fit:
 
 def _read(
     spline: NDArray[np.float64], index_3N: NDArray[np.float64], order: int
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Read a volume at fractional indices; those near the edge do not count."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Read a volume at fractional indices, and say how much each counts, 0 to 1."""
     from scipy.ndimage import map_coordinates
 
-    high = np.array(spline.shape)[:, None] - 1.0 - BORDER_VOXELS
-    slack = 1e-3
-    counts = ((index_3N >= BORDER_VOXELS - slack) & (index_3N <= high + slack)).all(axis=0)
+    high = np.array(spline.shape)[:, None] - 1.0
+    depth = np.minimum(index_3N, high - index_3N).min(axis=0)
+    weights = np.clip(depth - BORDER_VOXELS + 0.5, 0.0, 1.0)
     values = map_coordinates(spline, index_3N, order=order, prefilter=False, mode="mirror")
-    return values, np.asarray(counts)
+    return values, weights
 
 
 def _step(
-    values: NDArray[np.float64], counts: NDArray[np.bool_], target: Target
+    values: NDArray[np.float64], weights: NDArray[np.float64], target: Target
 ) -> tuple[NDArray[np.float64], float]:
     """Return the six parameters of one Gauss-Newton step, and the similarity before it."""
     columns = target.columns_N8
-    if not counts.all():
-        values, columns = values[counts], columns[counts]
     scale = np.maximum(np.abs(columns).max(axis=0), 1e-30)
-    scaled = columns / scale
-    found, *_ = np.linalg.lstsq(scaled.T @ scaled, scaled.T @ values, rcond=1e-12)
+    weighted = columns * weights[:, None] / scale
+    normal, seen = weighted.T @ columns / scale, weighted.T @ values
+    found, *_ = np.linalg.lstsq(normal, seen, rcond=1e-12)
     found = found / scale
     gain = found[6] if abs(found[6]) > 1e-12 else 1.0
-    step = np.clip(found[:6] / gain, [-10.0] * 3 + [-0.2] * 3, [10.0] * 3 + [0.2] * 3)
-    return step, _correlation(values, columns[:, 6])
+    step = np.clip(found[:6] / gain, -LARGEST_STEP, LARGEST_STEP)
+    return step, _correlation(values, columns[:, 6], weights)
 
 
-def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    first, second = first - first.mean(), second - second.mean()
-    length = math.sqrt(float(first @ first) * float(second @ second))
-    return float(first @ second) / length if length > 0 else 0.0
+def _correlation(
+    first: NDArray[np.float64], second: NDArray[np.float64], weights: NDArray[np.float64]
+) -> float:
+    first, second = (part - np.average(part, weights=weights) for part in (first, second))
+    length = math.sqrt(float(weights @ first**2) * float(weights @ second**2))
+    return float((weights * first) @ second) / length if length > 0 else 0.0
