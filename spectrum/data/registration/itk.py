@@ -2,9 +2,9 @@
 
 SimpleITK 2.5.7 was chosen of three by measurement: 1.4 to 2 s of one core per brain (antspyx 0.6.3
 4 to 6 s, dipy 1.12.1 36 to 69 s) for the same overlap, imported in 0.2 to 0.6 s (6 to 7 s, 2 s);
-it needs no other package and no version of numpy (antspyx holds numpy below 2.4). Points
-outside here are RAS+, SimpleITK's are LPS+. Not here: what is compared, and whether the result is
-believed (``normalisation``).
+it needs no other package and no version of numpy (antspyx holds numpy below 2.4). Points outside
+here are RAS+, SimpleITK's are LPS+. Not here: what is compared, and whether the result is believed
+(``normalisation``).
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from spectrum.data.registration.threads import in_threads
 __all__ = ["resample_run", "resample_volume"]
 
 SPLINE_ORDER: Final = 3
-"""Cubic B-spline through the voxels, as fMRIPrep and SPM write theirs. A linear one blurs most
-halfway between voxels, so that motion changes sharpness."""
+"""Cubic B-spline through the voxels. A linear one blurs most halfway between voxels, so that
+motion would change sharpness."""
 
 FWHM_OF_SD: Final = math.sqrt(8.0 * math.log(2.0))
 
