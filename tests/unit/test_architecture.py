@@ -19,6 +19,7 @@ FILES = sorted(
 
 DOORWAYS = {
     "aim": ("tracking",),
+    "SimpleITK": ("data/registration/itk.py",),
     "timm": ("model/slice_vit.py",),
     "optuna": ("search/optuna_study.py", "search/pruning.py"),
     "pyarrow.parquet": ("data/shards.py",),
