@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from spectrum.config import PreprocessingConfig, fingerprint
 from spectrum.data.confounds import Confounds, build_regressors
 from spectrum.data.grids import Grid, build_grid, find_brain
+from spectrum.data.half import to_half
 from spectrum.data.images import BoldImage
 from spectrum.data.resampling import to_grid
 from spectrum.data.smoothing import smooth_within
@@ -302,7 +303,7 @@ def finish_recipe(
     slices_VSHW = np.zeros((num_volumes, *spatial.grid.shape[::-1]), dtype=np.float16)
     at_N = np.flatnonzero(spatial.inside_XYZ.T)
     for flat, signals_N in zip(slices_VSHW.reshape(num_volumes, -1), cleaned_VN, strict=True):
-        flat[at_N] = (signals_N / np.float32(scale)).astype(np.float16)
+        flat[at_N] = to_half(signals_N / np.float32(scale))
     return RecipeResult(slices_VSHW=slices_VSHW, scale=scale)
 
 

@@ -9,14 +9,21 @@ grids there are (``grids``).
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spectrum.data.grids import Grid, box_around, cropped
-from spectrum.data.smoothing import blocks_of, blur, blur_matrices, blur_radius
+from spectrum.data.grids import Box, Grid, box_around, cropped
+from spectrum.data.smoothing import (
+    BLOCK_VOLUMES,
+    blocks_of,
+    blur,
+    blur_matrices,
+    blur_radius,
+)
 
 __all__ = ["to_grid"]
 
@@ -63,10 +70,9 @@ def to_grid(
     data_VZYX, weights_ZYX = data_XYZV.T, np.ascontiguousarray(weights_XYZ.T)
     if target.shape == source.shape and np.allclose(target.affine, source.affine):
         return _gathered(data_VZYX, weights_ZYX), weights_XYZ
-    fwhm_mm = np.sqrt(np.maximum(target.voxel_mm**2 - source.voxel_mm**2, 0.0))
     if not weights_XYZ.any():
         return np.zeros((len(data_VZYX), 0), np.float32), np.zeros(target.shape, dtype=bool)
-    if not fwhm_mm.any():
+    if not _fwhm_mm(source, target).any():
         return _interpolated(data_VZYX, weights_ZYX, source, target)
     return _blurred(data_VZYX, weights_XYZ, source, target)
 
@@ -96,21 +102,87 @@ def _blurred(
     data_VZYX: NDArray[Any], weights_XYZ: NDArray[np.bool_], source: Grid, target: Grid
 ) -> tuple[Float32, NDArray[np.bool_]]:
     """Resample after smoothing against aliasing, near the mask alone."""
-    fwhm_mm = np.sqrt(np.maximum(target.voxel_mm**2 - source.voxel_mm**2, 0.0))
     tight = box_around(weights_XYZ)
+    weights_ZYX = np.ascontiguousarray(weights_XYZ[tight].T)
+    find_map = _map_of_axes if _is_aligned(source, target) else _map_of_neighbours
+    to_target, inside_XYZ = find_map(weights_ZYX, tight, source, target)
+    out = np.empty((len(data_VZYX), np.count_nonzero(inside_XYZ)), dtype=np.float32)
+    part = np.empty((BLOCK_VOLUMES, *weights_ZYX.shape), dtype=np.float32)
+    for block in blocks_of(len(out)):
+        volumes_VZYX = part[: block.stop - block.start]
+        np.multiply(data_VZYX[(block, *reversed(tight))], weights_ZYX, out=volumes_VZYX)
+        if data_VZYX.dtype.kind == "f":
+            volumes_VZYX[:, ~weights_ZYX] = 0.0
+        out[block] = to_target(volumes_VZYX)
+    return out, inside_XYZ
+
+
+def _fwhm_mm(source: Grid, target: Grid) -> NDArray[np.float64]:
+    return np.asarray(np.sqrt(np.maximum(target.voxel_mm**2 - source.voxel_mm**2, 0.0)))
+
+
+def _is_aligned(source: Grid, target: Grid) -> bool:
+    """Return whether the axes of both grids are parallel, to a thousandth of a voxel."""
+    turn = np.linalg.inv(source.affine)[:3, :3] @ target.affine[:3, :3]
+    beside = np.abs(turn - np.diag(np.diag(turn))) @ np.array(target.shape)
+    return bool(beside.max() < 1e-3)
+
+
+def _map_of_axes(
+    weights_ZYX: NDArray[np.bool_], tight: Box, source: Grid, target: Grid
+) -> tuple[Callable[[Float32], Float32], NDArray[np.bool_]]:
+    """Return smoothing and interpolation as one matrix an axis, for parallel axes."""
+    whole = tuple(slice(0, side) for side in source.shape)
+    blurs = blur_matrices(source, _fwhm_mm(source, target), into=whole, out_of=tight)
+    to_source = np.linalg.inv(source.affine) @ target.affine
+    matrices = [
+        _interpolate_axis(to_source[axis], axis, source, target) @ blurs[2 - axis]
+        for axis in (2, 1, 0)
+    ]
+    cover_ZYX = blur(weights_ZYX[None].astype(np.float32), matrices)[0]
+    inside_ZYX = cover_ZYX >= LEAST_COVER
+    box = tuple(reversed(box_around(inside_ZYX.T)))
+    at_N = np.flatnonzero(inside_ZYX[box])
+    share_N = 1.0 / np.maximum(cover_ZYX[box].reshape(-1)[at_N], LEAST_COVER)
+    rows = [np.ascontiguousarray(m[side]) for m, side in zip(matrices, box, strict=True)]
+
+    def to_target(volumes_VZYX: Float32) -> Float32:
+        smooth = blur(volumes_VZYX, rows)
+        return np.asarray(smooth.reshape(len(smooth), -1).take(at_N, axis=1) * share_N)
+
+    return to_target, inside_ZYX.T
+
+
+def _interpolate_axis(
+    row: NDArray[np.float64], axis: int, source: Grid, target: Grid
+) -> Float32:
+    """Return the linear interpolation along one axis, (target, source); a rim of 0 lies outside."""
+    middle = (np.array(target.shape) - 1) / 2.0
+    middle[axis] = 0.0
+    place = row[3] + row[:3] @ middle + row[axis] * np.arange(target.shape[axis])
+    distance = np.abs(place[:, None] - np.arange(source.shape[axis]))
+    return np.asarray(np.maximum(0.0, 1.0 - distance), dtype=np.float32)
+
+
+def _map_of_neighbours(
+    weights_ZYX: NDArray[np.bool_], tight: Box, source: Grid, target: Grid
+) -> tuple[Callable[[Float32], Float32], NDArray[np.bool_]]:
+    """Return smoothing along the source's axes and then interpolation, for any turn."""
+    fwhm_mm = _fwhm_mm(source, target)
+    weights_XYZ = np.zeros(source.shape, dtype=bool)
+    weights_XYZ[tight] = weights_ZYX.T
     near = box_around(weights_XYZ, blur_radius(fwhm_mm, source))
     matrices = blur_matrices(source, fwhm_mm, into=near, out_of=tight)
-    weights_ZYX = np.ascontiguousarray(weights_XYZ[tight].T)
     cover_ZYX = blur(weights_ZYX[None].astype(np.float32), matrices)
     everywhere = np.ones(cover_ZYX.size, dtype=bool)
     resample, inside_XYZ = _build(
         cropped(source, near), target, cover_ZYX.reshape(-1).astype(np.float64), everywhere
     )
-    out = np.empty((len(data_VZYX), resample.matrix.shape[0]), dtype=np.float32)
-    for block in blocks_of(len(out)):
-        part = np.where(weights_ZYX, data_VZYX[(block, *reversed(tight))], 0).astype(np.float32)
-        out[block] = resample(blur(part, matrices).reshape(len(part), -1))
-    return out, inside_XYZ
+
+    def to_target(volumes_VZYX: Float32) -> Float32:
+        return resample(blur(volumes_VZYX, matrices).reshape(len(volumes_VZYX), -1))
+
+    return to_target, inside_XYZ
 
 
 def _build(
