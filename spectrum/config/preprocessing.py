@@ -64,7 +64,8 @@ class PreprocessingConfig(FrozenConfig):
 
     compcor_components: int = Field(default=0, ge=0, le=50)
     """Components of fMRIPrep's anatomical CompCor to regress out (Behzadi et al. 2007), the first
-    of its combined mask; 0 takes none. fMRIPrep finds them after a high-pass, so one is needed."""
+    of its combined mask, or all where there are fewer; 0 takes none. fMRIPrep finds them after a
+    high-pass, so one is needed."""
 
     detrend: bool = True
     """Remove each voxel's linear trend over the run."""
@@ -119,8 +120,8 @@ class PreprocessingConfig(FrozenConfig):
             )
         if self.temporal_filter == "butterworth" and not (self.low_pass_hz or self.high_pass_hz):
             raise ValueError(
-                "preprocessing.temporal_filter is butterworth with high_pass_hz and low_pass_hz 0. "
-                "Set one of them, or temporal_filter: cosine"
+                "preprocessing.temporal_filter is butterworth, and both of its cut-offs are 0. "
+                "Set high_pass_hz or low_pass_hz, or temporal_filter: cosine"
             )
         return self
 

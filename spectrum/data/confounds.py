@@ -51,8 +51,8 @@ def expand_motion(motion_V6: Float64) -> Float64:
 
     R' is the change from the volume before; the first volume, which has none, takes that of the
     second. This is what fMRIPrep writes and nilearn reads as ``motion: full`` (Satterthwaite et
-    al. 2013). Friston et al. (1996, eq. 5) take the values one volume back and their squares: R and
-    R' span the same, the squares do not.
+    al. 2013). Friston et al. (1996) take the values one volume back and their squares: with R they
+    span what R and R' do, the squares do not.
 
     Parameters
     ----------
@@ -145,8 +145,8 @@ def _check_steady(confounds: Confounds, config: PreprocessingConfig) -> None:
     """Refuse volumes for which fMRIPrep has no components, only zeros."""
     if confounds.num_unsteady > config.drop_initial_volumes:
         raise ImageError(
-            f"fMRIPrep marks the first {confounds.num_unsteady} volumes as not in steady state and "
-            f"leaves them out of its components; the recipe drops {config.drop_initial_volumes}. "
+            f"fMRIPrep marks the first {confounds.num_unsteady} volumes as not in steady state "
+            f"and leaves them out of its components; the recipe drops {config.drop_initial_volumes}. "
             f"Set preprocessing.drop_initial_volumes: {confounds.num_unsteady} or more.",
             code="unsteady-volumes",
         )
@@ -171,7 +171,9 @@ def read_confounds(
         the table is none of this run.
     """
     with _under_known_name(table, sidecar) as image:
-        motion = _columns(table, image, ("motion",), "no-motion") if _takes_motion(config) else None
+        motion = (
+            _columns(table, image, ("motion",), "no-motion") if _takes_motion(config) else None
+        )
         strategy = _strategy(config)
         other = _columns(table, image, strategy, "missing-confounds", config) if strategy else None
     for found in (motion, other):
@@ -248,13 +250,18 @@ def _columns(
         raise SidecarError(
             f"{table} has not what the recipe asks for ({', '.join(strategy)}): {text[:200]}. "
             "Choose other confounds in the recipe, or make the derivatives again.",
-            code=code if "missing" in text or "json" in text else "bad-confounds",
+            code=code if _is_lacking(err, text) else "bad-confounds",
             path=str(table),
         ) from err
     if strategy == ("motion",):
         frame = frame[list(MOTION_NAMES)]
     columns = frame.to_numpy(dtype=np.float64)
     return columns, 0 if kept is None else _first_kept(np.asarray(kept))
+
+
+def _is_lacking(err: Exception, text: str) -> bool:
+    """Return whether nilearn read the table, and found it without what was asked for."""
+    return isinstance(err, KeyError) or "missing" in text or "json" in text
 
 
 def _first_kept(kept: NDArray[np.intp]) -> int:

@@ -57,9 +57,7 @@ def orthonormal(columns_VK: Float64) -> Float64:
     is_live = lengths > RANK_TOLERANCE * largest * math.sqrt(len(columns_VK))
     if not is_live.any():
         return np.zeros((len(columns_VK), 0))
-    basis, triangle, _ = qr(
-        centred[:, is_live] / lengths[is_live], mode="economic", pivoting=True
-    )
+    basis, triangle, _ = qr(centred[:, is_live] / lengths[is_live], mode="economic", pivoting=True)
     return np.asarray(basis[:, np.abs(np.diag(triangle)) > RANK_TOLERANCE])
 
 
@@ -91,7 +89,9 @@ def butterworth_rim(tr_s: float, *, high_pass_hz: float, low_pass_hz: float) -> 
 def _sections(tr_s: float, high_pass_hz: float, low_pass_hz: float) -> Any:
     from scipy.signal import butter
 
-    kind = "bandpass" if high_pass_hz and low_pass_hz else "highpass" if high_pass_hz else "lowpass"
+    kind = (
+        "bandpass" if high_pass_hz and low_pass_hz else "highpass" if high_pass_hz else "lowpass"
+    )
     cut = [hz for hz in (high_pass_hz, low_pass_hz) if hz]
     return butter(
         BUTTERWORTH_ORDER,

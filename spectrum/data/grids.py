@@ -127,9 +127,7 @@ def find_brain(mean_XYZ: NDArray[np.float32], grid: Grid) -> NDArray[np.bool_]:
     return np.asarray(mean_XYZ > otsu_threshold(mean_XYZ.astype(np.float64)))
 
 
-def box_around(
-    mask_XYZ: NDArray[np.bool_], margin: tuple[int, int, int] = (0, 0, 0)
-) -> Box:
+def box_around(mask_XYZ: NDArray[np.bool_], margin: tuple[int, int, int] = (0, 0, 0)) -> Box:
     """Return the smallest box that holds a mask, and ``margin`` voxels more on each side."""
     if not mask_XYZ.any():
         return slice(0, 1), slice(0, 1), slice(0, 1)
@@ -147,5 +145,3 @@ def cropped(grid: Grid, box: Box) -> Grid:
     corner = np.array([side.start for side in box], dtype=np.float64)
     x, y, z = (side.stop - side.start for side in box)
     return Grid(shape=(x, y, z), affine=_moved(grid.affine, grid.affine[:3, :3] @ corner))
-
-

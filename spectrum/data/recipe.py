@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from spectrum.config import PreprocessingConfig, fingerprint
 from spectrum.data.confounds import Confounds, build_regressors
 from spectrum.data.grids import Grid, build_grid, find_brain
-from spectrum.data.half import to_half
 from spectrum.data.images import BoldImage
 from spectrum.data.resampling import to_grid
 from spectrum.data.smoothing import smooth_within
@@ -303,16 +302,14 @@ def finish_recipe(
     slices_VSHW = np.zeros((num_volumes, *spatial.grid.shape[::-1]), dtype=np.float16)
     at_N = np.flatnonzero(spatial.inside_XYZ.T)
     for flat, signals_N in zip(slices_VSHW.reshape(num_volumes, -1), cleaned_VN, strict=True):
-        flat[at_N] = to_half(signals_N / np.float32(scale))
+        flat[at_N] = (signals_N / np.float32(scale)).astype(np.float16)
     return RecipeResult(slices_VSHW=slices_VSHW, scale=scale)
 
 
 def _build_fit(
     num_volumes: int, tr_s: float, config: PreprocessingConfig, known: Surroundings
 ) -> TemporalFit:
-    regressors_VK = build_regressors(
-        config, motion_V6=known.motion_V6, confounds=known.confounds
-    )
+    regressors_VK = build_regressors(config, motion_V6=known.motion_V6, confounds=known.confounds)
     if regressors_VK is not None and len(regressors_VK) != max(num_volumes, 0):
         raise ImageError(
             f"The run keeps {num_volumes} volumes and its confounds {len(regressors_VK)}. "

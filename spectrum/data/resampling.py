@@ -132,7 +132,8 @@ def _map_of_axes(
     weights_ZYX: NDArray[np.bool_], tight: Box, source: Grid, target: Grid
 ) -> tuple[Callable[[Float32], Float32], NDArray[np.bool_]]:
     """Return smoothing and interpolation as one matrix an axis, for parallel axes."""
-    whole = tuple(slice(0, side) for side in source.shape)
+    x, y, z = source.shape
+    whole = (slice(0, x), slice(0, y), slice(0, z))
     blurs = blur_matrices(source, _fwhm_mm(source, target), into=whole, out_of=tight)
     to_source = np.linalg.inv(source.affine) @ target.affine
     matrices = [
@@ -153,10 +154,8 @@ def _map_of_axes(
     return to_target, inside_ZYX.T
 
 
-def _interpolate_axis(
-    row: NDArray[np.float64], axis: int, source: Grid, target: Grid
-) -> Float32:
-    """Return the linear interpolation along one axis, (target, source); a rim of 0 lies outside."""
+def _interpolate_axis(row: NDArray[np.float64], axis: int, source: Grid, target: Grid) -> Float32:
+    """Return the linear interpolation along one axis, (target, source); beyond it lies 0."""
     middle = (np.array(target.shape) - 1) / 2.0
     middle[axis] = 0.0
     place = row[3] + row[:3] @ middle + row[axis] * np.arange(target.shape[axis])

@@ -70,7 +70,8 @@ def blur(volumes_VZYX: Float32, matrices: Sequence[Float32]) -> Float32:
     num_volumes, num_z = volumes_VZYX.shape[:2]
     wide = np.matmul(along_y, volumes_VZYX @ along_x.T)
     flat = np.matmul(along_z, wide.reshape(num_volumes, num_z, -1))
-    return flat.reshape(num_volumes, len(along_z), len(along_y), len(along_x))
+    shape = (num_volumes, len(along_z), len(along_y), len(along_x))
+    return np.asarray(flat.reshape(shape), dtype=np.float32)
 
 
 def smooth_within(

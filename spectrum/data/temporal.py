@@ -10,6 +10,7 @@ of the steps (``recipe``).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -43,8 +44,7 @@ class TemporalFit:
 
     ``filter_VV`` comes first, where it is not None; then the orthonormal ``basis_VK`` is projected
     out. ``keeps_mean`` says whether a signal's mean passes; ``num_regressors`` counts the degrees
-    of freedom that the fit takes, the mean included where it is removed; a Butterworth filter takes
-    more, which are not counted.
+    of freedom that the fit takes, the mean included where it is removed, rounded up.
     """
 
     basis_VK: Float32
@@ -77,24 +77,56 @@ def build_fit(
     """
     least = max(2, _check_cutoffs(tr_s, config) + 1)
     if num_volumes < least:
-        raise _too_short(num_volumes, config, "the temporal filter", least)
-    columns = [np.zeros((num_volumes, 0)) if regressors_VK is None else regressors_VK]
+        raise _too_short(num_volumes, config, f"at least {least} are needed")
+    if regressors_VK is None:
+        regressors_VK = np.zeros((num_volumes, 0))
+    if config.temporal_filter == "butterworth":
+        fit = _filter_fit(num_volumes, tr_s, config, regressors_VK)
+    else:
+        fit = _cosine_fit(num_volumes, tr_s, config, regressors_VK)
+    if num_volumes <= fit.num_regressors:
+        what = f"confounds, trend and filter take {fit.num_regressors} degrees of freedom"
+        raise _too_short(num_volumes, config, what)
+    return fit
+
+
+def _cosine_fit(
+    num_volumes: int, tr_s: float, config: PreprocessingConfig, regressors_VK: Float64
+) -> TemporalFit:
+    """Return one basis of confounds, trend and slow cosines."""
+    columns = [regressors_VK, cosines(num_volumes, tr_s, config.high_pass_hz)]
     columns += [trend(num_volumes)] if config.detrend else []
-    is_filtered = config.temporal_filter == "butterworth"
-    if not is_filtered:
-        columns.append(cosines(num_volumes, tr_s, config.high_pass_hz))
     basis_VK = orthonormal(np.hstack(columns))
     is_centred = config.detrend or config.standardization in ("zscore", "percent")
-    num_regressors = basis_VK.shape[1] + int(is_centred)
-    if num_volumes <= num_regressors:
-        what = f"{num_regressors} regressors of the temporal fit"
-        raise _too_short(num_volumes, config, what, num_regressors + 1)
-    filter_VV = _filter(num_volumes, tr_s, config, regressors_VK) if is_filtered else None
     return TemporalFit(
-        basis_VK=(basis_VK if filter_VV is None else basis_VK[:, :0]).astype(np.float32),
-        filter_VV=None if filter_VV is None else filter_VV.astype(np.float32),
-        keeps_mean=not (config.detrend or (is_filtered and config.high_pass_hz > 0)),
-        num_regressors=num_regressors,
+        basis_VK=basis_VK.astype(np.float32),
+        filter_VV=None,
+        keeps_mean=not config.detrend,
+        num_regressors=basis_VK.shape[1] + int(is_centred),
+    )
+
+
+def _filter_fit(
+    num_volumes: int, tr_s: float, config: PreprocessingConfig, regressors_VK: Float64
+) -> TemporalFit:
+    """Return detrending, Butterworth and regression as one (V, V) matrix, in nilearn's order.
+
+    White noise keeps as many degrees of freedom as the sum of the squares of the matrix.
+    """
+    matrix = butterworth_matrix(
+        num_volumes, tr_s, high_pass_hz=config.high_pass_hz, low_pass_hz=config.low_pass_hz
+    )
+    if config.detrend:
+        line = orthonormal(trend(num_volumes))
+        matrix = matrix - (matrix @ line) @ line.T
+    basis = orthonormal(matrix @ (regressors_VK - regressors_VK.mean(axis=0)))
+    matrix = matrix - basis @ (basis.T @ matrix)
+    left = float(np.square(matrix - matrix.mean(axis=1, keepdims=True)).sum())
+    return TemporalFit(
+        basis_VK=np.zeros((num_volumes, 0), dtype=np.float32),
+        filter_VV=matrix.astype(np.float32),
+        keeps_mean=not (config.detrend or config.high_pass_hz > 0),
+        num_regressors=num_volumes - math.floor(left),
     )
 
 
@@ -114,33 +146,13 @@ def _check_cutoffs(tr_s: float, config: PreprocessingConfig) -> int:
     return butterworth_rim(tr_s, **cut)
 
 
-def _too_short(
-    num_volumes: int, config: PreprocessingConfig, what: str, least: int
-) -> ImageError:
+def _too_short(num_volumes: int, config: PreprocessingConfig, why: str) -> ImageError:
     return ImageError(
         f"The run has {max(num_volumes, 0)} volumes after {config.drop_initial_volumes} are "
-        f"dropped, which is too few for {what}. "
-        f"At least {least} are needed; leave the run out, or take fewer confounds or a lower "
-        "preprocessing.high_pass_hz.",
+        f"dropped, and {why}. "
+        "Leave the run out, or take fewer confounds or weaker filters.",
         code="too-short",
     )
-
-
-def _filter(
-    num_volumes: int, tr_s: float, config: PreprocessingConfig, regressors_VK: Float64 | None
-) -> Float64:
-    """Return detrending, Butterworth and regression as one (V, V) matrix, in nilearn's order."""
-    matrix = butterworth_matrix(
-        num_volumes, tr_s, high_pass_hz=config.high_pass_hz, low_pass_hz=config.low_pass_hz
-    )
-    if config.detrend:
-        line = orthonormal(trend(num_volumes))
-        matrix = matrix - (matrix @ line) @ line.T
-    if regressors_VK is None:
-        return matrix
-    centred = regressors_VK - regressors_VK.mean(axis=0)
-    basis = orthonormal(matrix @ centred)
-    return np.asarray(matrix - basis @ (basis.T @ matrix))
 
 
 def clean_signals(
@@ -189,8 +201,10 @@ class _FittedBlock:
         if how in ("none", "volume"):
             mean_N = self.mean_N.astype(np.float32)
             return self.residual_VN + mean_N if keeps_mean else self.residual_VN
-        centred_VN = self.residual_VN - _means(self.residual_VN).astype(np.float32)
-        unit_N = 0.01 * np.abs(self.mean_N) if how == "percent" else _sds(centred_VN, ddof=1)
+        left_N = _means(self.residual_VN)
+        centred_VN = self.residual_VN - left_N.astype(np.float32)
+        is_percent = how == "percent"
+        unit_N = 0.01 * np.abs(self.mean_N + left_N) if is_percent else _sds(centred_VN, ddof=1)
         usable_N = np.where(self.is_live_N & (unit_N > 0), unit_N, 1.0)
         return np.multiply(centred_VN, (1.0 / usable_N).astype(np.float32), out=centred_VN)
 
@@ -228,11 +242,12 @@ def _sds(centred_VN: Float32, *, ddof: int) -> Float64:
 def _standardized_volumes(signals_VN: Float32, is_live_N: NDArray[np.bool_]) -> Float32:
     """Give each volume mean 0 and SD 1 over its live voxels."""
     out = np.zeros_like(signals_VN)
+    at_N = slice(None) if is_live_N.all() else np.flatnonzero(is_live_N)
     if not is_live_N.any():
         return out
     for volume_N, signals_N in zip(out, signals_VN, strict=True):
-        live = signals_N[is_live_N].astype(np.float64)
-        live -= live.mean()
-        sd = live.std()
-        volume_N[is_live_N] = live / (sd if sd > 0 else 1.0)
+        live = signals_N[at_N]
+        live = live - live.mean()
+        sd = np.sqrt(np.dot(live, live) / live.size)
+        volume_N[at_N] = live / (sd if sd > 0 else np.float32(1.0))
     return out

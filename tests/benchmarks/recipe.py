@@ -184,15 +184,11 @@ def compare_steps(scan: Scan, case: str, rounds: int) -> dict[str, Any]:
     masked = nib.Nifti1Image(data, scan.image.affine)
     motion = expand_motion(scan.motion_V6)
     peer = partial(peer_transform, masked, spatial.grid, masker, motion)
-    ours = partial(
-        convert_run, scan.image, tr_s=scan.tr_s, config=config, surroundings=scan.known
-    )
+    ours = partial(convert_run, scan.image, tr_s=scan.tr_s, config=config, surroundings=scan.known)
     seconds = best_times({"ours": ours, "peer": peer}, rounds)
     expected = peer_numbers(scan, masked, spatial, masker)
     fit = build_fit(scan.num_volumes, tr_s=scan.tr_s, config=config, regressors_VK=motion)
-    smooth = smooth_within(
-        spatial.signals_VN, spatial.inside_XYZ, spatial.grid, config.fwhm_mm
-    )
+    smooth = smooth_within(spatial.signals_VN, spatial.inside_XYZ, spatial.grid, config.fwhm_mm)
     difference = np.abs(clean_signals(smooth, fit=fit, config=config) - expected)
     rounded = np.abs(ours().slices_VSHW[:, spatial.inside_XYZ.T] - expected)
     told = _told(f"{scan.name}, {case}, against NiftiMasker", scan, seconds, 2.0)
@@ -233,9 +229,7 @@ def compare_original(scan: Scan, rounds: int) -> dict[str, Any]:
         high_pass_hz=0.0,
         standardization="volume",
     )
-    ours = partial(
-        convert_run, scan.image, tr_s=scan.tr_s, config=config, surroundings=scan.known
-    )
+    ours = partial(convert_run, scan.image, tr_s=scan.tr_s, config=config, surroundings=scan.known)
     peer = partial(original_way, scan.image.data_XYZV)
     seconds = best_times({"ours": ours, "peer": peer}, rounds)
     case = f"{scan.name}, matrix {MATRIX}, against zoom of each volume"
@@ -244,9 +238,7 @@ def compare_original(scan: Scan, rounds: int) -> dict[str, Any]:
 
 def compare_path(scan: Scan, rounds: int) -> dict[str, Any]:
     """Whole path: our .nii.gz to Parquet piece, quality included, against .nii.gz to .npy."""
-    config = PreprocessingConfig.model_validate(
-        {"confounds": "motion24", **RECIPES[PATH_RECIPE]}
-    )
+    config = PreprocessingConfig.model_validate({"confounds": "motion24", **RECIPES[PATH_RECIPE]})
     spatial = apply_spatial(scan.image, config=config, surroundings=scan.known)
     masker = peer_masker(spatial, scan.tr_s, config)
     motion = expand_motion(scan.motion_V6)
