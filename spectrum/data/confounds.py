@@ -146,7 +146,7 @@ def _check_steady(confounds: Confounds, config: PreprocessingConfig) -> None:
     if confounds.num_unsteady > config.drop_initial_volumes:
         raise ImageError(
             f"fMRIPrep marks the first {confounds.num_unsteady} volumes as not in steady state "
-            f"and leaves them out of its components; the recipe drops {config.drop_initial_volumes}. "
+            f"and has no components there; the recipe drops {config.drop_initial_volumes}. "
             f"Set preprocessing.drop_initial_volumes: {confounds.num_unsteady} or more.",
             code="unsteady-volumes",
         )

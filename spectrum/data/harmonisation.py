@@ -1,11 +1,11 @@
-"""One intensity scale for all data sets, fitted on the training runs of a fold and on nothing else.
+"""One intensity scale for all data sets, fitted on the training runs of a fold and nothing else.
 
 Scanners differ in their unit: foreground medians of the four data sets lie between 480 and 2000.
 Each data set of the training side gets a mean and a standard deviation over the voxels inside its
-masks. A data set without training runs (the held-out one of leave-one-dataset-out) has neither, and
-statistics over its held-out runs would be a leak; there each run is put on the scale by its own
-mean and standard deviation, which needs no other run and no class, and can be done as well to a
-single run of a new scanner. The price: differences of level between runs of one data set survive
+masks. A data set without training runs (the held-out one of leave-one-dataset-out) has neither,
+and statistics over its held-out runs would be a leak; there each run is put on the scale by its
+own mean and standard deviation, which needs no other run and no class, and can be done as well to
+a single run of a new scanner. The price: differences of level between runs of one data set survive
 in training and not in such runs. Not here: when it is fitted (a fold's training), and recipes
 whose standardisation has no scanner unit left (``zscore``).
 """

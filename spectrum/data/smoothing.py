@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from spectrum.data.grids import Box, Grid, box_around
 
-__all__ = ["BLOCK_VOLUMES", "blur", "blur_matrices", "blur_radius", "blocks_of", "smooth_within"]
+__all__ = ["BLOCK_VOLUMES", "blocks_of", "blur", "blur_matrices", "blur_radius", "smooth_within"]
 
 BLOCK_VOLUMES: Final = 16
 """Volumes treated at once: memory does not grow with the run, and a block stays in the cache."""

@@ -9,9 +9,10 @@ z-scores. nilearn starts from a masked float32 image, smooths it against aliasin
 resamples it once, and cleans with a fitted NiftiMasker in float32; its masking, mask and fit are
 not timed. Motion is white noise, because nilearn leaves its cosines out, with a warning, where a
 regressor resembles one. For the comparison of numbers, nilearn's resampled run is divided by the
-resampled mask, as ours is, before it is smoothed. Times are the best of several rounds taken in turn, with one thread for all libraries.
-``ours`` and ``peer`` are volumes a second; ``largest_difference`` is in standard deviations of a
-voxel inside the mask, before our numbers are rounded to float16.
+resampled mask, as ours is, before it is smoothed. Times are the best of several rounds taken in
+turn, with one thread for all libraries. ``ours`` and ``peer`` are volumes a second;
+``largest_difference`` is in standard deviations of a voxel inside the mask, before our numbers are
+rounded to float16, ``largest_difference_float16`` after.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from threadpoolctl import threadpool_limits
 
 from spectrum.config import PreprocessingConfig
 from spectrum.data.confounds import MOTION_NAMES, expand_motion
-from spectrum.data.grids import Grid, build_grid, find_brain
+from spectrum.data.grids import Grid, find_brain
 from spectrum.data.images import BoldImage, read_bold
 from spectrum.data.pieces import finish_run, run_job
 from spectrum.data.recipe import SpatialResult, Surroundings, apply_spatial, convert_run

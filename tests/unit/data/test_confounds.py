@@ -32,7 +32,10 @@ def columns(seed: int = 0) -> dict[str, list[float]]:
 
 
 def write_table(path: Path, found: dict[str, list[Any]]) -> Path:
-    rows = ["\t".join(found), *("\t".join(map(str, row)) for row in zip(*found.values()))]
+    rows = [
+        "\t".join(found),
+        *("\t".join(map(str, row)) for row in zip(*found.values(), strict=True)),
+    ]
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
     masks = ["combined"] * 3 + ["CSF", "WM"]
     meta = {f"a_comp_cor_{k:02d}": {"Mask": mask} for k, mask in enumerate(masks)}
@@ -132,9 +135,7 @@ def test_each_switch_takes_its_columns(
     found = read(table, **settings)
     assert found.motion_V6 is None
     np.testing.assert_allclose(found.other_VK, np.array([columns()[name] for name in names]).T)
-    regressors = build_regressors(
-        PreprocessingConfig.model_validate(settings), confounds=found
-    )
+    regressors = build_regressors(PreprocessingConfig.model_validate(settings), confounds=found)
     np.testing.assert_array_equal(regressors, found.other_VK)
 
 
@@ -185,7 +186,7 @@ def test_unsteady_volumes_must_be_dropped_where_components_are_used(tmp_path: Pa
         found[f"non_steady_state_outlier0{volume}"] = np.eye(NUM_VOLUMES)[volume].tolist()
     table = read(write_table(tmp_path / "c.tsv", found), global_signal=True)
     assert table.num_unsteady == 2
-    with pytest.raises(ImageError, match="first 2 volumes.*drop_initial_volumes: 2") as caught:
+    with pytest.raises(ImageError, match=r"first 2 volumes.*drop_initial_volumes: 2") as caught:
         build_regressors(PreprocessingConfig(global_signal=True), confounds=table)
     assert caught.value.code == "unsteady-volumes"
     config = PreprocessingConfig(global_signal=True, drop_initial_volumes=2)
