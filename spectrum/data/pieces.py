@@ -19,6 +19,7 @@ from pydantic import Field
 
 from spectrum.config import PreprocessingConfig, fingerprint
 from spectrum.config.frozen import FrozenConfig
+from spectrum.data.confounds import Confounds, read_confounds
 from spectrum.data.digests import file_state
 from spectrum.data.echoes import COMBINATION, combine_echoes
 from spectrum.data.images import BoldImage, digest_file, read_bold, read_mask
@@ -90,17 +91,29 @@ class RunJob(FrozenConfig):
         return tuple(Path(path) for path in self.echo_paths or (self.path,))
 
     @property
+    def confounds_json_path(self) -> Path | None:
+        """Sidecar of the confounds table; where the recipe needs it and it is there."""
+        if self.confounds_path is None or not self.recipe.compcor_components:
+            return None
+        path = Path(self.confounds_path).with_suffix(".json")
+        return path if path.is_file() else None
+
+    @property
+    def beside(self) -> dict[str, Path]:
+        """Inputs besides the image, by the names of their fields."""
+        names = ("mask_path", "confounds_path", "confounds_json_path")
+        return {name: Path(path) for name in names if (path := getattr(self, name))}
+
+    @property
     def input_paths(self) -> tuple[Path, ...]:
         """Files whose bytes decide the result, images first."""
-        beside = (self.mask_path, self.confounds_path)
-        return (*self.image_paths, *(Path(path) for path in beside if path))
+        return (*self.image_paths, *self.beside.values())
 
     def fingerprint_for(self, sha256_of_input: tuple[str, ...]) -> str:
         """Return the run's fingerprint from the digests of ``input_paths``, in their order."""
         image, *others = sha256_of_input
         names = [f"echo {number}" for number in range(2, len(self.image_paths) + 1)]
-        names += [name for name in ("mask_path", "confounds_path") if getattr(self, name)]
-        further = dict(zip(names, others, strict=True))
+        further = dict(zip([*names, *self.beside], others, strict=True))
         if self.echo_paths:
             further["echoes"] = f"{COMBINATION} {self.echo_times_s}"
         if self.is_aligned:
@@ -182,7 +195,11 @@ def _make(job: RunJob) -> RunOutcome:
     num_volumes = image.data_XYZV.shape[3]
     fd = read_displacement(Path(job.confounds_path), num_volumes) if job.confounds_path else None
     quality = measure_quality(image.data_XYZV, image.voxel_mm, fd)
-    surroundings = Surroundings(brain_XYZ=_brain(image, job.mask_path), is_aligned=job.is_aligned)
+    surroundings = Surroundings(
+        brain_XYZ=_brain(image, job.mask_path),
+        is_aligned=job.is_aligned,
+        confounds=_confounds(job, num_volumes),
+    )
     result = convert_run(image, tr_s=job.tr_s, config=job.recipe, surroundings=surroundings)
     first = job.recipe.drop_initial_volumes
     volume_quality = {name: quality.volume[name][first:] for name in VOLUME_QUALITY_NAMES}
@@ -256,6 +273,15 @@ def _brain(image: BoldImage, mask_path: str | None) -> NDArray[np.bool_] | None:
             path=mask_path,
         )
     return brain_XYZ
+
+
+def _confounds(job: RunJob, num_volumes: int) -> Confounds | None:
+    is_asked = job.recipe.confounds != "none" or job.recipe.reads_table
+    if job.confounds_path is None or not is_asked:
+        return None
+    return read_confounds(
+        Path(job.confounds_path), job.confounds_json_path, job.recipe, num_volumes
+    )
 
 
 def _digests(job: RunJob) -> dict[str, tuple[int, int, str]]:

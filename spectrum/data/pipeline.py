@@ -128,7 +128,7 @@ def prepare(
         refused=tuple(Problem(**r.model_dump(), refuses=True) for r in manifest.refused),
         reused=reused,
         seconds=time.monotonic() - begin,
-        notes=_notes(manifest.runs),
+        notes=(*recipe.warnings, *_notes(manifest.runs)),
     )
 
 

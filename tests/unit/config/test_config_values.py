@@ -87,6 +87,19 @@ def test_set_paths_leaves_its_input_alone_and_the_neighbours_in_place() -> None:
         ({"preprocessing": {"grid": "matrix"}}, "preprocessing.matrix is None"),
         ({"preprocessing": {"matrix": [2, 3, 4]}}, "grid: common"),
         ({"preprocessing": {"grid": "matrix", "matrix": [2, 0, 4]}}, "each side must be >= 1"),
+        ({"preprocessing": {"low_pass_hz": 0.1}}, "cosine, which has no low-pass"),
+        (
+            {"preprocessing": {"low_pass_hz": 0.005, "temporal_filter": "butterworth"}},
+            r"low_pass_hz is 0\.005 and high_pass_hz 0\.008",
+        ),
+        (
+            {"preprocessing": {"high_pass_hz": 0.0, "temporal_filter": "butterworth"}},
+            "both of its cut-offs are 0",
+        ),
+        (
+            {"preprocessing": {"high_pass_hz": 0.0, "compcor_components": 5}},
+            "compcor_components is 5 with high_pass_hz: 0",
+        ),
         ({"folds": {"scheme": "random"}}, r"folds\.scheme is 'random'"),
     ],
 )
@@ -102,6 +115,18 @@ def test_a_wrong_value_is_answered_in_one_sentence(
 def test_a_matrix_grid_takes_unequal_sides() -> None:
     config = PreprocessingConfig(grid="matrix", matrix=(7, 8, 9))
     assert config.matrix == (7, 8, 9)
+
+
+def test_a_recipe_without_a_mask_says_what_its_scores_are_worth() -> None:
+    assert PreprocessingConfig().warnings == ()
+    (warning,) = PreprocessingConfig(brain_mask=False).warnings
+    assert "brain_mask: false" in warning
+    assert "air" in warning
+
+
+@pytest.mark.parametrize("voxel_mm", [2.0, 3.0, 4.0, 6.0, 8.0])
+def test_the_usual_common_grids_are_in_range(voxel_mm: float) -> None:
+    assert PreprocessingConfig(voxel_mm=voxel_mm).grid == "common"
 
 
 def test_a_named_backbone_brings_its_own_dimensions() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from spectrum.config import PreprocessingConfig
+from spectrum.data.confounds import MOTION_NAMES
 from spectrum.data.digests import DigestCache
 from spectrum.data.images import digest_file
 from spectrum.data.pieces import RunJob, finish_run, piece_path, run_job
@@ -117,6 +118,46 @@ def test_confounds_of_another_run_are_refused_with_their_path(run: Run) -> None:
     assert outcome.refusal is not None
     assert (outcome.refusal.code, outcome.refusal.path) == ("bad-confounds", str(path))
     assert len(outcome.digests) == 3
+
+
+def test_the_table_of_a_derivative_gives_its_motion(run: Run) -> None:
+    path = run.confounds_path
+    assert path is not None
+    refusal = finish_run(_job(run, confounds="motion6")).refusal
+    assert refusal is not None
+    assert (refusal.code, refusal.path) == ("no-motion", str(path))
+    motion = np.random.default_rng(1).normal(size=(11, 6))
+    rows = ["\t".join(MOTION_NAMES), *("\t".join(map(repr, row)) for row in motion.tolist())]
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    plain, fitted = (
+        finish_run(_job(run, confounds=confounds, detrend=False)).run
+        for confounds in ("none", "motion6")
+    )
+    assert plain is not None
+    assert fitted is not None
+    assert plain.content_sha256 != fitted.content_sha256
+
+
+def test_a_run_without_a_table_is_refused_where_the_recipe_needs_one(run: Run) -> None:
+    bare = replace(run, confounds_path=None)
+    for settings, code in (
+        ({"confounds": "motion24"}, "no-motion"),
+        ({"tissue_signals": True}, "no-confounds"),
+    ):
+        refusal = finish_run(_job(bare, **settings)).refusal
+        assert refusal is not None
+        assert (refusal.code, refusal.path) == (code, str(run.path))
+
+
+def test_the_tables_sidecar_decides_the_fingerprint_only_where_it_is_read(run: Run) -> None:
+    path = run.confounds_path
+    assert path is not None
+    path.with_suffix(".json").write_text("{}", encoding="utf-8")
+    assert len(_job(run).input_paths) == 3
+    job = _job(run, compcor_components=2)
+    assert job.input_paths[-1] == path.with_suffix(".json")
+    prints = {job.fingerprint_for(("a", "b", "c", digest)) for digest in "de"}
+    assert len(prints) == 2
 
 
 def test_a_refusal_by_the_recipe_names_the_run_and_its_image(run: Run) -> None:

@@ -9,17 +9,14 @@ import pytest
 from numpy.typing import NDArray
 
 from spectrum.config import PreprocessingConfig
-from spectrum.data.grids import MNI_BRAIN_CENTRE_MM, Grid, build_grid, find_brain
+from spectrum.data.grids import MNI_BRAIN_CENTRE_MM, Grid, build_grid
 from spectrum.data.images import BoldImage
 from spectrum.data.recipe import (
-    STEP_VERSIONS,
     Surroundings,
     apply_recipe,
+    apply_spatial,
     convert_run,
-    prefix_fingerprints,
-    recipe_fingerprint,
-    recipe_prefixes,
-    run_fingerprint,
+    finish_recipe,
 )
 from spectrum.errors import ImageError
 from tests.tiny_bids import tiny_affine, tiny_data
@@ -143,20 +140,6 @@ def test_smoothing_inside_equals_nilearn_where_the_mask_is_far() -> None:
     np.testing.assert_allclose(ours, peer.get_fdata().transpose(3, 2, 1, 0), rtol=2e-3)
 
 
-@pytest.mark.parametrize("shape", [(7, 8, 9), (3, 5, 2), (10, 9, 12)])
-def test_a_matrix_covers_the_whole_field_of_view(shape: tuple[int, int, int]) -> None:
-    source = Grid(shape=(7, 8, 9), affine=tiny_affine())
-    config = _config(grid="matrix", matrix=shape)
-    grid = build_grid(source, np.ones((7, 8, 9), bool), config, is_aligned=False)
-    assert grid.shape == shape
-    corners = np.array([[-0.5] * 3, [side - 0.5 for side in shape]])
-    expected = np.array([[-0.5] * 3, [6.5, 7.5, 8.5]])
-    np.testing.assert_allclose(
-        corners @ grid.affine[:3, :3].T + grid.affine[:3, 3],
-        expected @ source.affine[:3, :3].T + source.affine[:3, 3],
-    )
-
-
 @pytest.mark.parametrize("matrix", [(7, 8, 9), (3, 4, 5), (14, 16, 18)])
 def test_a_gradient_survives_any_matrix(matrix: tuple[int, int, int]) -> None:
     y = np.broadcast_to(np.arange(8)[:, None], (7, 8, 9))
@@ -179,18 +162,6 @@ def test_a_fine_pattern_does_not_alias_on_a_coarse_grid() -> None:
     np.testing.assert_allclose(slices[1], 250.0, atol=8.0)
 
 
-@pytest.mark.parametrize("voxel_mm", [4.0, 8.0, 12.5])
-def test_the_common_grid_covers_mni_in_cubes(voxel_mm: float) -> None:
-    source = Grid(shape=(7, 8, 9), affine=tiny_affine())
-    config = _config(grid="common", voxel_mm=voxel_mm)
-    grid = build_grid(source, np.ones((7, 8, 9), bool), config, is_aligned=True)
-    np.testing.assert_allclose(grid.voxel_mm, voxel_mm)
-    edges = np.array([[-0.5] * 3, np.array(grid.shape) - 0.5]) * voxel_mm + grid.affine[:3, 3]
-    assert (edges[0] <= [-90, -126, -72]).all()
-    assert (edges[1] >= [90, 90, 108]).all()
-    assert (np.ptp(edges, axis=0) - [180, 216, 180] < voxel_mm).all()
-
-
 def test_the_common_grid_puts_the_brain_where_the_template_has_it() -> None:
     affine = tiny_affine()
     affine[:3, 3] = (300.0, -250.0, 77.0)
@@ -211,15 +182,6 @@ def test_the_common_grid_puts_the_brain_where_the_template_has_it() -> None:
     np.testing.assert_allclose(
         middle_mm - brain_mm, template_mm - np.array(MNI_BRAIN_CENTRE_MM), atol=1e-9
     )
-
-
-def test_the_centre_of_the_template_is_that_of_nilearns_mask() -> None:
-    from nilearn.datasets import load_mni152_brain_mask
-
-    mask = load_mni152_brain_mask(resolution=2)
-    centre = np.argwhere(mask.get_fdata() > 0).mean(axis=0)
-    centre_mm = mask.affine[:3, :3] @ centre + mask.affine[:3, 3]
-    np.testing.assert_allclose(centre_mm, MNI_BRAIN_CENTRE_MM, atol=0.1)
 
 
 def test_a_derivative_in_mni_space_is_not_moved() -> None:
@@ -336,8 +298,8 @@ def test_a_whole_head_lies_in_the_common_grid_with_a_brains_volume(realdata: Any
         ({"drop_initial_volumes": 50}, "too-short"),
         ({"drop_initial_volumes": 10, "standardization": "zscore"}, "too-short"),
         ({"drop_initial_volumes": 9, "detrend": True}, "too-short"),
-        ({"high_pass_hz": 0.1, "drop_initial_volumes": 8, "detrend": True}, "too-short"),
-        ({"high_pass_hz": 0.1, "drop_initial_volumes": 7, "detrend": True}, None),
+        ({"high_pass_hz": 0.1, "drop_initial_volumes": 9, "detrend": True}, "too-short"),
+        ({"high_pass_hz": 0.1, "drop_initial_volumes": 8, "detrend": True}, None),
         ({"drop_initial_volumes": 10}, "too-short"),
         ({"drop_initial_volumes": 9}, None),
     ],
@@ -388,61 +350,48 @@ def test_percent_that_float16_cannot_hold_is_refused() -> None:
     assert _code(data, standardization="percent", brain_mask=False) == "not-float16"
 
 
-def test_a_skull_stripped_image_keeps_its_voxels() -> None:
-    data = np.zeros((17, 18, 19), dtype=np.float32)
-    data[6:11, 6:11, 6:11] = np.random.default_rng(1).uniform(400, 900, (5, 5, 5))
-    brain = find_brain(data, Grid(shape=data.shape, affine=tiny_affine()))
-    np.testing.assert_array_equal(brain & (data == 0), False)
-    assert brain[data > 0].mean() > 0.4
+def test_the_two_parts_are_the_whole_and_leave_their_input_alone() -> None:
+    image = _image(tiny_data(40, seed=2))
+    known = Surroundings(motion_V6=np.random.default_rng(1).normal(size=(40, 6)))
+    config = PreprocessingConfig(voxel_mm=9.0, drop_initial_volumes=3, confounds="motion6")
+    spatial = apply_spatial(image, config=config, surroundings=known)
+    before = spatial.signals_VN.copy()
+    for settings in ({}, {"fwhm_mm": 0.0, "standardization": "none"}, {"detrend": False}):
+        other = config.model_copy(update=settings)
+        rest = finish_recipe(spatial, tr_s=TR_S, config=other, surroundings=known)
+        whole = convert_run(image, tr_s=TR_S, config=other, surroundings=known)
+        np.testing.assert_array_equal(rest.slices_VSHW, whole.slices_VSHW)
+        assert rest.scale == whole.scale
+        np.testing.assert_array_equal(spatial.signals_VN, before)
+    assert spatial.signals_VN.dtype == np.float32
+    assert spatial.signals_VN.shape == (37, spatial.inside_XYZ.sum())
 
 
-def test_every_setting_belongs_to_one_step_and_every_step_has_a_version() -> None:
-    configs = [
-        _config(),
-        _config(grid="matrix", matrix=(3, 4, 5)),
-        PreprocessingConfig(),
-    ]
-    seen = {key for c in configs for _, settings in recipe_prefixes(c) for key in settings}
-    assert seen == set(PreprocessingConfig.model_fields)
-    names = [name for name, _ in recipe_prefixes(configs[0])]
-    assert {*names, "quality"} == set(STEP_VERSIONS)
+def test_what_follows_the_heads_motion_is_gone_after_the_fit() -> None:
+    motion = np.random.default_rng(4).normal(size=(60, 6))
+    data = tiny_data(60, seed=1).astype(np.float32)
+    data *= 1.0 + 0.05 * motion[:, 0].astype(np.float32)
+    known = Surroundings(motion_V6=motion)
+    left = {}
+    for confounds in ("none", "motion6", "motion24"):
+        config = _config(confounds=confounds, standardization="percent")
+        slices = apply_recipe(_image(data), tr_s=TR_S, config=config, surroundings=known)
+        left[confounds] = slices.astype(np.float64).std()
+    assert left["none"] > 3 * left["motion6"] > 3 * left["motion24"]
 
 
-CHANGES = {
-    "drop_initial_volumes": 1,
-    "voxel_mm": 9.0,
-    "brain_mask": False,
-    "fwhm_mm": 5.0,
-    "high_pass_hz": 0.01,
-    "standardization": "none",
-}
+def test_confounds_of_another_length_are_refused_before_the_image_is_touched() -> None:
+    known = Surroundings(motion_V6=np.zeros((12, 6)))
+    broken = np.full((7, 8, 9, 11), np.nan, dtype=np.float32)
+    with pytest.raises(ImageError, match="11 volumes and its confounds 12") as caught:
+        apply_recipe(
+            _image(broken), tr_s=TR_S, config=_config(confounds="motion6"), surroundings=known
+        )
+    assert caught.value.code == "bad-confounds"
+    assert _code(broken, confounds="motion24") == "no-motion"
 
 
-@pytest.mark.parametrize("field", CHANGES)
-def test_a_changed_setting_changes_its_step_and_the_later_ones_only(field: str) -> None:
-    one, two = PreprocessingConfig(), PreprocessingConfig.model_validate({field: CHANGES[field]})
-    before, after = (prefix_fingerprints("ab", TR_S, c) for c in (one, two))
-    steps = [name for name, _ in recipe_prefixes(one)]
-    first = next(i for i, s in enumerate(recipe_prefixes(one)) if field in s[1])
-    assert [before[s] == after[s] for s in steps] == [i < first for i in range(len(steps))]
-    assert recipe_fingerprint(one) != recipe_fingerprint(two)
-
-
-def test_a_setting_that_is_not_read_changes_no_fingerprint() -> None:
-    native = [PreprocessingConfig(grid="native", voxel_mm=v) for v in (8.0, 4.0)]
-    assert recipe_fingerprint(native[0]) == recipe_fingerprint(native[1])
-
-
-def test_a_runs_fingerprint_tells_image_tr_and_further_inputs_apart() -> None:
-    config = PreprocessingConfig()
-    prints = {
-        run_fingerprint("ab", 2.0, config),
-        run_fingerprint("cd", 2.0, config),
-        run_fingerprint("ab", 2.5, config),
-        run_fingerprint("ab", 2.0, config, {"mask_path": "ef"}),
-        run_fingerprint("ab", 2.0, config, {"confounds_path": "ef"}),
-    }
-    assert len(prints) == 5
-    assert run_fingerprint("ab", 2.0, config) == run_fingerprint("ab", 2.0, config, {})
-    spatial = [prefix_fingerprints("ab", tr, config)["smoothing"] for tr in (2.0, 2.5)]
-    assert spatial[0] == spatial[1]
+def test_a_spatial_part_of_no_volume_is_refused() -> None:
+    with pytest.raises(ImageError, match="all of them are dropped") as caught:
+        apply_spatial(_image(tiny_data(11, seed=1)), config=_config(drop_initial_volumes=11))
+    assert caught.value.code == "too-short"
