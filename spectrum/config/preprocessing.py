@@ -1,6 +1,7 @@
 """The recipe: which steps turn a run's BOLD image into slices, in which order.
 
-Order of the steps, fixed: drop initial volumes, grid, brain mask; then smoothing; then confounds,
+Order of the steps, fixed: drop initial volumes, motion, slice timing, normalisation, grid, brain
+mask; then smoothing; then confounds,
 trend, high-pass and low-pass in one fit; then standardisation. The fit is one because filters
 that follow each other bring back what an earlier one has removed (Lindquist et al. 2019, "Modular
 preprocessing pipelines can reintroduce artifacts into fMRI data"). Volumes are never censored:
@@ -32,6 +33,27 @@ class PreprocessingConfig(FrozenConfig):
 
     drop_initial_volumes: int = Field(default=0, ge=0, le=50)
     """Volumes dropped at the start of each run. 0: the four data sets come already trimmed."""
+
+    motion_correction: bool = False
+    """Find the head's rigid motion within the run and undo it; it also gives the six parameters
+    that ``confounds`` regresses out. Needs three slices and more. Nothing is done to derivatives
+    of fMRIPrep, which are corrected. Off: one more interpolation decides what it is worth."""
+
+    slice_timing: Literal[
+        "off",
+        "sidecar",
+        "ascending",
+        "descending",
+        "interleaved_ascending",
+        "interleaved_ascending_even_first",
+        "interleaved_descending",
+    ] = "off"
+    """When slices were read: as the sidecar's ``SliceTiming`` says, or in a stated order. Each
+    slice's series is put to the middle of the volume. Off: the four data sets do not tell."""
+
+    normalization: Literal["none", "mni152"] = "none"
+    """``mni152``: an affine with twelve parameters to nilearn's template, and the template's mask
+    as brain mask, the same for all runs. ``none``: brains are centred on the template only."""
 
     grid: Literal["native", "matrix", "common"] = "common"
     """Grid that a recipe ends on. ``native``: as scanned, all runs must share one shape.
@@ -104,6 +126,15 @@ class PreprocessingConfig(FrozenConfig):
             )
         if self.matrix is not None and min(self.matrix) < 1:
             raise ValueError(f"preprocessing.matrix is {self.matrix}; each side must be >= 1")
+        return self
+
+    @model_validator(mode="after")
+    def _template_has_the_common_grid(self) -> Self:
+        if self.normalization != "none" and self.grid != "common":
+            raise ValueError(
+                f"preprocessing.normalization is {self.normalization} with preprocessing.grid: "
+                f"{self.grid}. The template lies on grid: common; set that, or normalization: none"
+            )
         return self
 
     @model_validator(mode="after")

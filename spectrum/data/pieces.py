@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
@@ -24,10 +24,25 @@ from spectrum.data.digests import file_state
 from spectrum.data.echoes import COMBINATION, combine_echoes
 from spectrum.data.images import BoldImage, digest_file, read_bold, read_mask
 from spectrum.data.manifest import Refusal, RunFinding, ShardRun
-from spectrum.data.quality import VOLUME_QUALITY_NAMES, measure_quality, read_displacement
-from spectrum.data.recipe import Surroundings, convert_run, run_fingerprint
+from spectrum.data.quality import (
+    VOLUME_QUALITY_NAMES,
+    RunQuality,
+    measure_quality,
+    read_displacement,
+    with_displacement,
+)
+from spectrum.data.recipe import (
+    SPATIAL_STEPS,
+    RecipeResult,
+    check_fit,
+    finish_recipe,
+    prefix_fingerprints,
+    run_fingerprint,
+)
 from spectrum.data.runs import Event, Run
 from spectrum.data.shards import content_digest, write_piece
+from spectrum.data.spatial import Surroundings, apply_spatial
+from spectrum.data.spatial_pieces import SpatialFacts, SpatialPiece, kept_or_made, spatial_path
 from spectrum.entities import RunKey
 from spectrum.errors import DataError, ImageError
 
@@ -42,6 +57,9 @@ __all__ = [
 ]
 
 MASK_AFFINE_TOLERANCE_MM: Final = 1e-2
+
+SPATIAL_FOLDER: Final = ".spatial"
+"""Beside the sets: spatial parts of runs, which recipes share."""
 
 
 class RunJob(FrozenConfig):
@@ -62,6 +80,12 @@ class RunJob(FrozenConfig):
     tr_s: float
     """Seconds between two volumes, from the run table."""
 
+    slice_times_s: tuple[float, ...] | None = None
+    """When slices were read, seconds from the start of a volume, if it is told."""
+
+    is_corrected: bool = False
+    """Whether motion and slice timing were corrected before (derivatives)."""
+
     mask_path: str | None
     """Brain mask of a derivative, or None."""
 
@@ -79,6 +103,12 @@ class RunJob(FrozenConfig):
 
     folder: str
     """Where the piece goes."""
+
+    spatial_folder: str
+    """Where spatial parts are kept, for all recipes."""
+
+    known_digests: tuple[str, ...] = ()
+    """Digests of the inputs where they are known without reading; empty where not."""
 
     @property
     def name(self) -> str:
@@ -111,14 +141,27 @@ class RunJob(FrozenConfig):
 
     def fingerprint_for(self, sha256_of_input: tuple[str, ...]) -> str:
         """Return the run's fingerprint from the digests of ``input_paths``, in their order."""
-        image, *others = sha256_of_input
+        image, *_ = sha256_of_input
+        return run_fingerprint(image, self.tr_s, self.recipe, self._further(sha256_of_input))
+
+    def spatial_fingerprint_for(self, sha256_of_input: tuple[str, ...]) -> str:
+        """Return the fingerprint of the spatial part."""
+        image, *_ = sha256_of_input
+        further = self._further(sha256_of_input)
+        return prefix_fingerprints(image, self.tr_s, self.recipe, further)[SPATIAL_STEPS[-1]]
+
+    def _further(self, sha256_of_input: tuple[str, ...]) -> dict[str, str]:
         names = [f"echo {number}" for number in range(2, len(self.image_paths) + 1)]
-        further = dict(zip([*names, *self.beside], others, strict=True))
+        further = dict(zip([*names, *self.beside], sha256_of_input[1:], strict=True))
         if self.echo_paths:
             further["echoes"] = f"{COMBINATION} {self.echo_times_s}"
         if self.is_aligned:
             further["space"] = "MNI152"
-        return run_fingerprint(image, self.tr_s, self.recipe, further)
+        if self.is_corrected:
+            further["corrected"] = "before"
+        if self.recipe.slice_timing == "sidecar":
+            further["slice_times"] = str(self.slice_times_s)
+        return further
 
 
 class RunOutcome(FrozenConfig):
@@ -147,10 +190,13 @@ def run_job(
         tr_s=run.tr_s,
         mask_path=_text(run.brain_mask_path),
         confounds_path=_text(run.confounds_path),
+        slice_times_s=run.slice_times_s,
+        is_corrected=run.is_derivative,
         is_aligned=run.is_derivative and "space-MNI152" in run.key.acquisition,
         events=events,
         recipe=recipe,
         folder=str(folder),
+        spatial_folder=str(folder.parent / SPATIAL_FOLDER),
     )
 
 
@@ -191,21 +237,13 @@ def _named_after(job: RunJob) -> Iterator[None]:
 
 def _make(job: RunJob) -> RunOutcome:
     states = [file_state(path) for path in job.input_paths]
-    image, sha256s = _read(job)
-    num_volumes = image.data_XYZV.shape[3]
-    fd = read_displacement(Path(job.confounds_path), num_volumes) if job.confounds_path else None
-    quality = measure_quality(image.data_XYZV, image.voxel_mm, fd)
-    surroundings = Surroundings(
-        brain_XYZ=_brain(image, job.mask_path),
-        is_aligned=job.is_aligned,
-        confounds=_confounds(job, num_volumes),
-    )
-    result = convert_run(image, tr_s=job.tr_s, config=job.recipe, surroundings=surroundings)
-    first = job.recipe.drop_initial_volumes
+    piece, sha256s = _spatial(job)
+    facts, first = piece.facts, job.recipe.drop_initial_volumes
+    known = _surroundings(job, facts.source_shape[3])
+    result = finish_recipe(piece.spatial, tr_s=job.tr_s, config=job.recipe, surroundings=known)
+    quality = with_displacement(piece.quality, _displacement(job, piece))
     volume_quality = {name: quality.volume[name][first:] for name in VOLUME_QUALITY_NAMES}
-    run = _describe(job, image, result.slices_VSHW, sha256s).model_copy(
-        update={"scale": result.scale, "quality": quality.run}
-    )
+    run = _describe(job, facts, result, sha256s).model_copy(update={"quality": quality.run})
     content = content_digest(run, result.slices_VSHW, volume_quality)
     run = run.model_copy(update={"content_sha256": content})
     path = piece_path(Path(job.folder), run.key, run.fingerprint)
@@ -218,6 +256,62 @@ def _make(job: RunJob) -> RunOutcome:
     return RunOutcome(run=run, digests=digests)
 
 
+def _spatial(job: RunJob) -> tuple[SpatialPiece, tuple[str, ...]]:
+    """Return the spatial part, kept or made, and the digests of all inputs."""
+    folder = Path(job.spatial_folder)
+    if job.known_digests:
+        path = spatial_path(folder, job.spatial_fingerprint_for(job.known_digests))
+        return kept_or_made(path, lambda: _make_spatial(job, _read(job)[0])), job.known_digests
+    image, sha256s = _read(job)
+    path = spatial_path(folder, job.spatial_fingerprint_for(sha256s))
+    return kept_or_made(path, lambda: _make_spatial(job, image)), sha256s
+
+
+def _make_spatial(job: RunJob, image: BoldImage) -> SpatialPiece:
+    num_volumes = image.data_XYZV.shape[3]
+    known = replace(_surroundings(job, num_volumes), brain_XYZ=_brain(image, job.mask_path))
+    check_fit(num_volumes - job.recipe.drop_initial_volumes, job.tr_s, job.recipe, known)
+    spatial = apply_spatial(image, config=job.recipe, tr_s=job.tr_s, surroundings=known)
+    quality = measure_quality(image.data_XYZV, image.voxel_mm)
+    registered = {
+        "template_dice": spatial.template_dice,
+        "template_coverage": spatial.template_coverage,
+    }
+    x, y, z, _ = image.data_XYZV.shape
+    facts = SpatialFacts(
+        voxel_mm=image.voxel_mm,
+        source_shape=(x, y, z, num_volumes),
+        image_sha256=image.sha256,
+        voxels_sha256=image.voxels_sha256,
+        findings=tuple(RunFinding(code=f.code, message=f.message) for f in image.findings),
+        grid_shape=spatial.grid.shape,
+        quality={**quality.run, **registered},
+        **registered,
+    )
+    quality = RunQuality(run=dict(facts.quality), volume=quality.volume)
+    return SpatialPiece(facts=facts, spatial=spatial, quality=quality)
+
+
+def _surroundings(job: RunJob, num_volumes: int) -> Surroundings:
+    return Surroundings(
+        is_aligned=job.is_aligned,
+        is_corrected=job.is_corrected,
+        slice_times_s=job.slice_times_s,
+        confounds=_confounds(job, num_volumes),
+    )
+
+
+def _displacement(job: RunJob, piece: SpatialPiece) -> NDArray[np.float64] | None:
+    """Return framewise displacement of all volumes: of the run's own motion, or of a table."""
+    num_volumes = piece.facts.source_shape[3]
+    if piece.spatial.fd_V is not None:
+        dropped = np.full(num_volumes - len(piece.spatial.fd_V), np.nan)
+        return np.concatenate([dropped, piece.spatial.fd_V])
+    if job.confounds_path is None:
+        return None
+    return read_displacement(Path(job.confounds_path), num_volumes)
+
+
 def _read(job: RunJob) -> tuple[BoldImage, tuple[str, ...]]:
     """Return the image, its echoes combined, and the digests of all inputs."""
     images = [read_bold(path) for path in job.image_paths]
@@ -227,21 +321,22 @@ def _read(job: RunJob) -> tuple[BoldImage, tuple[str, ...]]:
 
 
 def _describe(
-    job: RunJob, image: BoldImage, slices_VSHW: NDArray[np.float16], sha256s: tuple[str, ...]
+    job: RunJob, facts: SpatialFacts, result: RecipeResult, sha256s: tuple[str, ...]
 ) -> ShardRun:
-    num_volumes, *shape = slices_VSHW.shape
+    num_volumes, *shape = result.slices_VSHW.shape
     return ShardRun(
         **job.key,
         num_volumes=num_volumes,
         tr_s=job.tr_s,
-        voxel_mm=image.voxel_mm,
-        source_shape=image.data_XYZV.shape,
+        voxel_mm=facts.voxel_mm,
+        source_shape=facts.source_shape,
         shape_SHW=tuple(shape),
-        image_sha256=image.sha256,
-        voxels_sha256=image.voxels_sha256,
-        findings=tuple(RunFinding(code=f.code, message=f.message) for f in image.findings),
+        image_sha256=facts.image_sha256,
+        voxels_sha256=facts.voxels_sha256,
+        findings=facts.findings,
         fingerprint=job.fingerprint_for(sha256s),
         content_sha256="",
+        scale=result.scale,
         quality={},
         events=shifted_events(job),
     )

@@ -208,7 +208,11 @@ def _make_runs(
     known = (measured_digests if plan.has_past else cached_digests)(jobs, cache)
     made = take_over(plan, known)
     refused = list(plan.inputs.refused)
-    todo = {job.name: job for job in jobs if job.name not in made}
+    todo = {
+        job.name: job.model_copy(update={"known_digests": known.get(job.name, ())})
+        for job in jobs
+        if job.name not in made
+    }
     done = len(made)
     for name, outcome in _outcomes(list(todo.values()), cpus_per_run):
         job = todo[name]

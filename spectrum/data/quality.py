@@ -25,6 +25,7 @@ __all__ = [
     "measure_quality",
     "otsu_threshold",
     "read_displacement",
+    "with_displacement",
 ]
 
 RUN_QUALITY_NAMES: Final = (
@@ -42,8 +43,10 @@ RUN_QUALITY_NAMES: Final = (
     "tsnr",
     "fd_mean",
     "dvars_mean",
+    "template_dice",
+    "template_coverage",
 )
-"""Per run; None where unknown."""
+"""Per run; None where unknown. The last two are of the registration to MNI152, if any."""
 
 VOLUME_QUALITY_NAMES: Final = ("fd", "dvars", "fg_mean", "bg_mean")
 """Per volume; NaN where unknown."""
@@ -117,10 +120,23 @@ def measure_quality(
         "tsnr": _median_tsnr(moments["voxel_mean"], moments["voxel_sd"]),
         "fd_mean": _mean(fd[np.isfinite(fd)]),
         "dvars_mean": _mean(volume["dvars"][1:]),
+        "template_dice": math.nan,
+        "template_coverage": math.nan,
     }
     return RunQuality(
         run={name: float(v) if math.isfinite(v) else None for name, v in run.items()},
         volume=volume,
+    )
+
+
+def with_displacement(quality: RunQuality, fd_V: NDArray[np.float64] | None) -> RunQuality:
+    """Return quality numbers with another framewise displacement, millimetres, NaN first."""
+    if fd_V is None:
+        return quality
+    known = fd_V[np.isfinite(fd_V)]
+    mean = float(known.mean()) if known.size else None
+    return RunQuality(
+        run={**quality.run, "fd_mean": mean}, volume={**quality.volume, "fd": np.asarray(fd_V)}
     )
 
 

@@ -1,28 +1,27 @@
 """Apply a recipe to one run: from an image as scanned to float16 slices, in a fixed order.
 
-The spatial part (``apply_spatial``): drop initial volumes, grid, brain mask. The cheap rest
-(``finish_recipe``): smoothing, one fit of confounds, trend and filters, standardisation. Recipes
-that differ in the rest alone share the spatial part. The fingerprints that say whether a result
-can be used again are here too. Not here: where results are kept (``shards``) and who computes them
-(``pipeline``).
+The spatial part (``spatial``): drop initial volumes, motion, slice timing, normalisation, grid,
+brain mask. The cheap rest (``finish_recipe``): smoothing, one fit of confounds, trend and filters,
+standardisation. Recipes that differ in the rest alone share the spatial part. The fingerprints
+that say whether a result can be used again are here too. Not here: where results are kept
+(``shards``) and who computes them (``pipeline``).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spectrum.config import PreprocessingConfig, fingerprint
-from spectrum.data.confounds import Confounds, build_regressors
-from spectrum.data.grids import Grid, build_grid, find_brain
+from spectrum.data.confounds import build_regressors
 from spectrum.data.images import BoldImage
-from spectrum.data.resampling import to_grid
 from spectrum.data.smoothing import smooth_within
+from spectrum.data.spatial import SpatialResult, Surroundings, apply_spatial
 from spectrum.data.temporal import TemporalFit, build_fit, clean_signals
 from spectrum.errors import ImageError
 
@@ -34,6 +33,7 @@ __all__ = [
     "Surroundings",
     "apply_recipe",
     "apply_spatial",
+    "check_fit",
     "convert_run",
     "finish_recipe",
     "prefix_fingerprints",
@@ -44,6 +44,9 @@ __all__ = [
 
 STEP_VERSIONS: Final[Mapping[str, int]] = {
     "drop": 1,
+    "motion": 1,
+    "slice_timing": 1,
+    "normalization": 1,
     "grid": 2,
     "mask": 1,
     "smoothing": 2,
@@ -53,40 +56,10 @@ STEP_VERSIONS: Final[Mapping[str, int]] = {
 }
 """Raised when a step gives other numbers for the same input; part of every fingerprint."""
 
-SPATIAL_STEPS: Final = ("drop", "grid", "mask")
+SPATIAL_STEPS: Final = ("drop", "motion", "slice_timing", "normalization", "grid", "mask")
 """Steps of ``apply_spatial``; the fingerprint of the last one names its result."""
 
 FLOAT16_MAX: Final = float(np.finfo(np.float16).max)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What is known of a run besides its image.
-
-    ``brain_XYZ`` is a mask on the image's own grid (fMRIPrep), or None to find one; ``is_aligned``
-    says that the image is in MNI152 space; ``motion_V6`` are shifts along and turns about x, y and
-    z of every volume as scanned, millimetres and radians, from the recipe's own motion correction;
-    ``confounds`` are from a table of fMRIPrep; ``digests`` names what these came from, for the
-    fingerprint.
-    """
-
-    brain_XYZ: NDArray[np.bool_] | None = None
-    is_aligned: bool = False
-    motion_V6: NDArray[np.float64] | None = None
-    confounds: Confounds | None = None
-    digests: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpatialResult:
-    """A run on its final grid: float32 voxels inside the mask, in scanner units.
-
-    ``signals_VN`` has the voxels of ``inside_XYZ`` with X fastest; ``grid`` is that of the mask.
-    """
-
-    signals_VN: NDArray[np.float32]
-    inside_XYZ: NDArray[np.bool_]
-    grid: Grid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +75,8 @@ def recipe_prefixes(config: PreprocessingConfig) -> tuple[tuple[str, dict[str, A
 
     Examples
     --------
-    >>> [name for name, _ in recipe_prefixes(PreprocessingConfig())]
-    ['drop', 'grid', 'mask', 'smoothing', 'temporal', 'standardization']
+    >>> [name for name, _ in recipe_prefixes(PreprocessingConfig())][:6]
+    ['drop', 'motion', 'slice_timing', 'normalization', 'grid', 'mask']
     """
     grid: dict[str, Any] = {"grid": config.grid}
     if config.grid == "matrix":
@@ -112,6 +85,9 @@ def recipe_prefixes(config: PreprocessingConfig) -> tuple[tuple[str, dict[str, A
         grid["voxel_mm"] = config.voxel_mm
     return (
         ("drop", {"drop_initial_volumes": config.drop_initial_volumes}),
+        ("motion", {"motion_correction": config.motion_correction}),
+        ("slice_timing", {"slice_timing": config.slice_timing}),
+        ("normalization", {"normalization": config.normalization}),
         ("grid", grid),
         ("mask", {"brain_mask": config.brain_mask}),
         ("smoothing", {"fwhm_mm": config.fwhm_mm}),
@@ -162,7 +138,9 @@ def prefix_fingerprints(
     spatial part. TR and tables of confounds enter with the first step that reads them.
     """
     steps = _versioned(config)
-    first_in_time = [step[0] for step in steps].index("temporal")
+    names = [step[0] for step in steps]
+    first_in_time = names.index("temporal")
+    first_with_tr = first_in_time if config.slice_timing == "off" else names.index("slice_timing")
     found = {}
     for index, (name, _, _) in enumerate(steps):
         is_in_time = index >= first_in_time
@@ -172,7 +150,7 @@ def prefix_fingerprints(
             if is_in_time or not key.startswith("confounds")
         }
         inputs: dict[str, Any] = {"image": image_sha256, "digests": known}
-        if is_in_time:
+        if index >= first_with_tr:
             inputs["tr_s"] = tr_s
         found[name] = fingerprint({"steps": steps[: index + 1], **inputs})
     return found
@@ -224,48 +202,22 @@ def convert_run(
     """
     known = surroundings or Surroundings()
     num_volumes = image.data_XYZV.shape[3] - config.drop_initial_volumes
-    _build_fit(num_volumes, tr_s, config, known)
-    spatial = apply_spatial(image, config=config, surroundings=known)
+    check_fit(num_volumes, tr_s, config, known)
+    spatial = apply_spatial(image, tr_s=tr_s, config=config, surroundings=known)
     return finish_recipe(spatial, tr_s=tr_s, config=config, surroundings=known)
 
 
-def apply_spatial(
-    image: BoldImage, *, config: PreprocessingConfig, surroundings: Surroundings | None = None
-) -> SpatialResult:
-    """Apply the steps up to the mask: the part that recipes share.
-
-    Axes are first turned, without interpolation, so that X runs to the right, Y to the front and Z
-    to the top, as near as the scanner's axes allow. A voxel that is not finite in any volume is
-    outside.
+def check_fit(
+    num_volumes: int, tr_s: float, config: PreprocessingConfig, known: Surroundings
+) -> None:
+    """Raise ImageError for a run that ``finish_recipe`` would refuse, before it is read further.
 
     Parameters
     ----------
-    image : as scanned
-    config : the recipe; only what ``SPATIAL_STEPS`` read counts
-    surroundings : a mask of the run, if there is one, and whether it is in MNI152 space
-
-    Raises
-    ------
-    ImageError
-        ``too-short``, ``not-finite``, ``empty-mask`` or ``bad-mask``.
+    num_volumes : that are kept
     """
-    known = surroundings or Surroundings()
-    data_XYZV = image.data_XYZV[..., config.drop_initial_volumes :]
-    if not data_XYZV.shape[3]:
-        raise ImageError(
-            f"The run has {image.data_XYZV.shape[3]} volumes and all of them are dropped. "
-            "Lower preprocessing.drop_initial_volumes, or leave the run out.",
-            code="too-short",
-        )
-    data_XYZV, source, brain_XYZ = _oriented(data_XYZV, image.affine, known.brain_XYZ)
-    finite_XYZ, mean_XYZ = _mean_volume(data_XYZV)
-    brain_XYZ = find_brain(mean_XYZ, source) if brain_XYZ is None else brain_XYZ
-    weights_XYZ = finite_XYZ & (brain_XYZ if config.brain_mask else True)
-    _check_mask(weights_XYZ & brain_XYZ)
-    grid = build_grid(source, brain_XYZ, config, is_aligned=known.is_aligned)
-    signals_VN, inside_XYZ = to_grid(data_XYZV, weights_XYZ, source, grid)
-    _check_mask(inside_XYZ)
-    return SpatialResult(signals_VN=signals_VN, inside_XYZ=inside_XYZ, grid=grid)
+    if not config.motion_correction:
+        _build_fit(num_volumes, tr_s, config, known)
 
 
 def finish_recipe(
@@ -285,6 +237,7 @@ def finish_recipe(
     tr_s : seconds
     config : the recipe
     surroundings : motion and confounds of the whole run
+        Motion that ``spatial`` brings counts instead of what is given here.
 
     Raises
     ------
@@ -293,7 +246,10 @@ def finish_recipe(
         of ``temporal.build_fit``.
     """
     num_volumes = len(spatial.signals_VN)
-    fit = _build_fit(num_volumes, tr_s, config, surroundings or Surroundings())
+    known = surroundings or Surroundings()
+    if spatial.motion_V6 is not None:
+        known = replace(known, motion_V6=_of_whole_run(spatial.motion_V6, config))
+    fit = _build_fit(num_volumes, tr_s, config, known)
     signals_VN = smooth_within(
         spatial.signals_VN, spatial.inside_XYZ, spatial.grid, config.fwhm_mm
     )
@@ -304,6 +260,13 @@ def finish_recipe(
     for flat, signals_N in zip(slices_VSHW.reshape(num_volumes, -1), cleaned_VN, strict=True):
         flat[at_N] = (signals_N / np.float32(scale)).astype(np.float16)
     return RecipeResult(slices_VSHW=slices_VSHW, scale=scale)
+
+
+def _of_whole_run(
+    motion_V6: NDArray[np.float64], config: PreprocessingConfig
+) -> NDArray[np.float64]:
+    """Return motion with rows for the volumes that are dropped: the head as it lies first."""
+    return np.vstack([np.repeat(motion_V6[:1], config.drop_initial_volumes, axis=0), motion_V6])
 
 
 def _build_fit(
@@ -317,52 +280,6 @@ def _build_fit(
             code="bad-confounds",
         )
     return build_fit(num_volumes, tr_s=tr_s, config=config, regressors_VK=regressors_VK)
-
-
-def _oriented(
-    data_XYZV: NDArray[Any],
-    affine: NDArray[np.float64],
-    brain_XYZ: NDArray[np.bool_] | None,
-) -> tuple[NDArray[Any], Grid, NDArray[np.bool_] | None]:
-    """Flip and swap axes to right, anterior, superior; no voxel changes its value or place."""
-    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
-
-    shape = data_XYZV.shape[:3]
-    if brain_XYZ is not None and brain_XYZ.shape != shape:
-        raise ImageError(
-            f"The brain mask has the shape {brain_XYZ.shape} and the run {shape}. "
-            "Both must be on one grid; make the derivatives again.",
-            code="bad-mask",
-        )
-    turn = io_orientation(affine)
-    turned = apply_orientation(data_XYZV, turn)
-    grid = Grid(shape=turned.shape[:3], affine=affine @ inv_ornt_aff(turn, shape))
-    return turned, grid, None if brain_XYZ is None else apply_orientation(brain_XYZ, turn)
-
-
-def _mean_volume(data_XYZV: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """Return which voxels are finite in all volumes, and the mean volume, 0 elsewhere."""
-    total_XYZ = np.zeros(data_XYZV.shape[:3], dtype=np.float64, order="F")
-    for volume_XYZ in np.moveaxis(data_XYZV, 3, 0):
-        total_XYZ += volume_XYZ
-    finite_XYZ = np.isfinite(total_XYZ)
-    if not finite_XYZ.any():
-        raise ImageError(
-            "No voxel of the run is finite in all volumes. "
-            "Expected numbers; leave the run out, or drop the damaged volumes.",
-            code="not-finite",
-        )
-    mean_XYZ = np.where(finite_XYZ, total_XYZ, 0.0) / data_XYZV.shape[3]
-    return finite_XYZ, mean_XYZ.astype(np.float32)
-
-
-def _check_mask(inside_XYZ: NDArray[np.bool_]) -> None:
-    if not inside_XYZ.any():
-        raise ImageError(
-            "No voxel of the run lies in its brain mask on the recipe's grid. "
-            "Expected a brain; look at the image, or choose preprocessing.grid: native.",
-            code="empty-mask",
-        )
 
 
 def _float16_scale(cleaned_VN: NDArray[np.float32], config: PreprocessingConfig) -> float:
