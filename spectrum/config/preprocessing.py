@@ -21,7 +21,7 @@ from spectrum.config.frozen import FrozenConfig
 __all__ = ["PreprocessingConfig"]
 
 UNMASKED: Final = (
-    "unmasked recipe (preprocessing.brain_mask: false): the air around the head is part of the "
+    "Unmasked recipe (preprocessing.brain_mask: false): the air around the head is part of the "
     "input, and its mean alone tells early from late runs in 83 % of the pairs of the four data "
     "sets. A score on it says nothing of the brain."
 )

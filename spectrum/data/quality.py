@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from spectrum.errors import SidecarError
 
 __all__ = [
+    "MAX_TABLE_BYTES",
     "RUN_QUALITY_NAMES",
     "VOLUME_QUALITY_NAMES",
     "RunQuality",

@@ -19,6 +19,7 @@ from spectrum.data.confounds import (
     expand_motion,
     read_confounds,
 )
+from spectrum.data.quality import MAX_TABLE_BYTES
 from spectrum.errors import DataError, ImageError, SidecarError
 
 NUM_VOLUMES = 17
@@ -178,6 +179,13 @@ def test_a_table_of_another_length_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SidecarError, match="17 rows, and the run 18") as caught:
         read_confounds(table, None, config, 18)
     assert caught.value.code == "bad-confounds"
+
+
+def test_a_table_of_senseless_size_is_refused_unread(tmp_path: Path) -> None:
+    table = write_table(tmp_path / "c.tsv", columns())
+    with table.open("r+b") as file:
+        file.truncate(MAX_TABLE_BYTES + 1)
+    assert code_of(table, confounds="motion6") == "bad-confounds"
 
 
 def test_unsteady_volumes_must_be_dropped_where_components_are_used(tmp_path: Path) -> None:
