@@ -75,7 +75,7 @@ def progress_bar(title: str, *, unit: str) -> Iterator[Callable[[int, int], None
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=notes, transient=False) as bar:
+    with Progress(*columns, console=notes, disable=not notes.is_terminal) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

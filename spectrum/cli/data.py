@@ -108,7 +108,6 @@ def prepare(
     from spectrum.data.bids import index_bids
     from spectrum.data.pipeline import find_shards
     from spectrum.data.pipeline import prepare as make_shards
-    from spectrum.data.runs import shortened
     from spectrum.launch import local_ray
     from spectrum.targets import read_target
 
@@ -131,6 +130,5 @@ def prepare(
         print_json(asdict(result))
     else:
         print_text(f"{result.num_runs} runs, {result.num_volumes} volumes: {result.shards}")
-    left_out = shortened((problem.code, problem.message) for problem in table.left_out)
-    print_notes([*left_out, *result.notes])
-    end_with_refused([asdict(problem) for problem in result.refused])
+    print_notes(dict.fromkeys((*table.notes, *result.notes)))
+    end_with_refused([asdict(problem) for problem in (*table.refused_files, *result.refused)])

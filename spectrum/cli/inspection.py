@@ -15,7 +15,7 @@ MAX_SHOWN = 3
 
 def inspection_text(result: Mapping[str, Any]) -> str:
     """Return what ``inspect_table`` found, for people."""
-    pairs = f", {result['num_pairs']} pairs" if result["num_pairs"] else ""
+    pairs = f", {result['num_pairs']} pairs" if result["is_paired"] else ""
     lines = [
         f"{result['num_runs']} runs, {result['num_usable']} of them usable; "
         f"{result['target']} labels {sum(result['classes'].values())} {result['unit']}s of "
@@ -24,7 +24,7 @@ def inspection_text(result: Mapping[str, Any]) -> str:
         *_table(result),
         "",
         *(f"{finding['code']}: {finding['message']}" for finding in result["findings"]),
-        *_problems(result["problems"]),
+        *_problems(result["problems"], has_findings=bool(result["findings"])),
     ]
     return "\n".join(lines)
 
@@ -47,21 +47,21 @@ def _table(result: Mapping[str, Any]) -> list[str]:
     return aligned([head, *rows, ["all", "", *sums]], num_words=2)
 
 
-def _problems(problems: Sequence[Mapping[str, Any]]) -> list[str]:
+def _problems(problems: Sequence[Mapping[str, Any]], *, has_findings: bool) -> list[str]:
     if not problems:
-        return ["No problem was found."]
+        return [] if has_findings else ["No problem was found."]
     of_code: dict[str, list[Mapping[str, Any]]] = {}
     for problem in sorted(problems, key=lambda problem: not problem["refuses"]):
         of_code.setdefault(problem["code"], []).append(problem)
     refused = sum(problem["refuses"] for problem in problems)
-    lines = [f"{len(problems)} problems, {refused} of them refuse a run or a table:"]
+    lines = [f"{len(problems)} problems, {refused} of them refuse a run or a file:"]
     for code, members in of_code.items():
         lines += _kind(code, members)
     return lines
 
 
 def _kind(code: str, members: Sequence[Mapping[str, Any]]) -> Iterable[str]:
-    effect = "refused" if members[0]["refuses"] else "used all the same"
+    effect = "refused" if members[0]["refuses"] else "noted"
     yield f"  {code}: {len(members)}, {effect}"
     yield from (f"    {member['message']}" for member in members[:MAX_SHOWN])
     if len(members) > MAX_SHOWN:

@@ -17,6 +17,8 @@ from spectrum.data.inspection import inspect_table
 from spectrum.data.runs import Problem, Run, RunTable
 from spectrum.errors import DataError
 
+Progress = Callable[[int, int], None]
+
 __all__ = ["dataset_name", "index_bids", "inspect_table", "read_events"]
 
 
@@ -24,7 +26,7 @@ def index_bids(
     roots: Sequence[Path],
     choices: DataConfig | None = None,
     *,
-    on_run_done: Callable[[int, int], None] | None = None,
+    on_run_done: Progress | None = None,
 ) -> RunTable:
     """Find every BOLD run below BIDS roots.
 
@@ -37,7 +39,7 @@ def index_bids(
     roots : folders that hold ``sub-*`` folders
         The folder's name is the name of the data set; see ``dataset_name``.
     choices : what counts where files contradict each other; None decides nothing
-    on_run_done : told runs done and runs in all, of one root after the other
+    on_run_done : told runs done and runs in all, as far as the roots are known
 
     Returns
     -------
@@ -63,7 +65,7 @@ def index_bids(
             dataset=dataset_name(root),
             raw=raw if raw is not None and raw.is_dir() else None,
             choices=choices or DataConfig(),
-            on_run_done=on_run_done,
+            on_run_done=_after(len(runs), on_run_done),
         )
         if not found:
             raise DataError(_no_runs(root, of_tree), code="no-runs", path=str(root))
@@ -73,6 +75,13 @@ def index_bids(
     return RunTable(
         runs=tuple(runs), problems=(*problems, *(p for run in runs for p in run.problems))
     )
+
+
+def _after(num_before: int, on_run_done: Progress | None) -> Progress | None:
+    """Count on from the runs of the roots before."""
+    if on_run_done is None:
+        return None
+    return lambda done, total: on_run_done(num_before + done, num_before + total)
 
 
 def dataset_name(root: Path) -> str:

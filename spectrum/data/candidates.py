@@ -30,6 +30,9 @@ NO_MAGNITUDE: Final = ("phase", "real", "imag")
 DEFAULT_SPACE: Final = "MNI152NLin2009cAsym"
 """fMRIPrep's default output space."""
 
+REFUSED: Final = ("bad-name", "duplicate-run")
+"""Codes of images that cannot be used; others are left out because another image is meant."""
+
 Report = Callable[[str, BidsFile, str], None]
 
 
@@ -66,9 +69,12 @@ def find_candidates(
     problems: list[Problem] = []
 
     def report(code: str, file: BidsFile, finding: str) -> None:
-        message = f"{file.path} {finding}."
-        problems.append(Problem(code=code, path=str(file.path), message=message))
+        message, refuses = f"{file.path} {finding}.", code in REFUSED
+        problems.append(Problem(code=code, path=str(file.path), message=message, refuses=refuses))
 
+    for file in tree.misnamed:
+        finding = "is named almost like an image; it is left out. Expected sub-*_bold.nii[.gz]"
+        report("bad-name", file, finding)
     named = list(_named_images(tree, dataset, report))
     kept = _one_space(named, choices.space, problems)
     unique = _unique(kept, report)

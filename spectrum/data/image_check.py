@@ -77,7 +77,7 @@ def _paths(run: Run) -> Paths:
 
 
 def _with(run: Run, problems: Sequence[Problem]) -> Run:
-    return replace(run, problems=(*run.problems, *problems)) if problems else run
+    return replace(run, problems=tuple(dict.fromkeys((*run.problems, *problems))))
 
 
 def _copy(run: Run, sentence: str | None) -> tuple[Problem, ...]:

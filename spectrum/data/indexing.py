@@ -143,7 +143,11 @@ class _RunReader:
         try:
             in_sidecar_s = read_repetition_time(self._sidecars(file), read=self.read_sidecar)
         except SidecarError as err:
-            problems.append(Problem(code=err.code, path=err.path, message=err.message))
+            is_needed = header is not None and header.tr_s is None
+            told = Problem(code=err.code, path=err.path, message=err.message, refuses=is_needed)
+            problems.append(told)
+            if is_needed:
+                return None, problems
         if header is None:
             return in_sidecar_s, problems
         tr_s, problem = decide_tr(
@@ -234,7 +238,7 @@ def _try_header(path: Path) -> tuple[ImageHeader | None, Problem | None]:
         header = read_image_header(path)
     except ImageError as err:
         return None, _refusing(err.code, path, err.message)
-    if len(header.shape) != 4:
+    if len(header.shape) != 4 or header.shape[3] < 2:
         message = (
             f"{path} has the shape {header.shape}. Expected four dimensions, X, Y, Z and time; "
             "an image of one volume is no run."

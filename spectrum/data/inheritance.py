@@ -7,6 +7,7 @@ of its entities is one of the image's. Runs compare as numbers. Not here: what t
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,17 @@ Kind = tuple[str, str]
 """Suffix and extension, such as ``bold`` and ``.nii.gz``."""
 
 _EXTENSIONS: Final = (".nii", ".nii.gz", ".img", ".img.gz", ".hdr", ".hdr.gz", ".json", ".tsv")
+
+
+_ALMOST_SUBJECT: Final = re.compile(r"(?!sub-)[sS][uU][bB]-")
+
+_ALMOST_BOLD: Final = re.compile(r"_bold\.(nii|img|hdr|mgz|mgh|gz|nii\.\w+)(\.gz)?", re.IGNORECASE)
+
+
+def _is_almost_bold(name: str) -> bool:
+    """Tell whether a file means to be a BOLD image and is not named as one."""
+    is_one = name.partition(".")[0].endswith("_bold") and name.endswith(_EXTENSIONS)
+    return _ALMOST_BOLD.search(name) is not None and not is_one and name[0] != "."
 
 
 @dataclass(frozen=True)
@@ -63,12 +75,14 @@ class BidsTree:
     """All files of a root that could matter to BOLD runs, by folder, kind and subject.
 
     The subject is "" for files without one, which speak for every subject. ``unreadable`` are
-    the errors of folders that could not be listed.
+    the errors of folders that could not be listed, ``misnamed`` what would be an image or the
+    folder of a subject but for the case or the ending of its name.
     """
 
     root: Path
     files_of_folder: Mapping[Path, Mapping[Kind, Mapping[str, tuple[BidsFile, ...]]]]
     unreadable: tuple[OSError, ...] = ()
+    misnamed: tuple[BidsFile, ...] = ()
 
     def iter_files(self) -> Iterator[BidsFile]:
         """Yield every file, folder by folder, each folder in the order of names."""
@@ -119,6 +133,9 @@ def find_files(root: Path) -> BidsTree:
     files_of_folder = {root: _by_kind(root, [path.name for path in root.iterdir()])}
     seen: set[str] = set()
     unreadable: list[OSError] = []
+    misnamed = [
+        BidsFile(path) for path in sorted(root.iterdir()) if _ALMOST_SUBJECT.match(path.name)
+    ]
     for subject in sorted(root.glob("sub-*")):
         for folder, inner, names in os.walk(subject, onerror=unreadable.append, followlinks=True):
             real = os.path.realpath(folder)
@@ -127,8 +144,15 @@ def find_files(root: Path) -> BidsTree:
             inner[:] = sorted(name for name in entered if name[0] != ".")
             if real not in seen:
                 files_of_folder[Path(folder)] = _by_kind(Path(folder), [*names, *posing])
+                almost = (name for name in sorted(names) if _is_almost_bold(name))
+                misnamed += [BidsFile(Path(folder) / name) for name in almost]
             seen.add(real)
-    return BidsTree(root=root, files_of_folder=files_of_folder, unreadable=tuple(unreadable))
+    return BidsTree(
+        root=root,
+        files_of_folder=files_of_folder,
+        unreadable=tuple(unreadable),
+        misnamed=tuple(misnamed),
+    )
 
 
 def _by_kind(folder: Path, names: list[str]) -> dict[Kind, dict[str, tuple[BidsFile, ...]]]:

@@ -47,6 +47,7 @@ def inspect_table(table: RunTable, target: Target) -> dict[str, Any]:
         "num_usable": len(usable),
         "num_subjects": len({key.group for key in labelled}),
         "num_pairs": _num_pairs(labelled, target),
+        "is_paired": target.paired,
         "datasets": dict(Counter(run.key.dataset for run in table.runs)),
         "classes": {name: counts[name] for name in target.classes},
         "unlabelled": counts[None],

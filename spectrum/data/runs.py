@@ -79,6 +79,20 @@ class RunTable:
     problems: tuple[Problem, ...]
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for what is odd and used, and for files left out, a few of each kind.
+
+        A run without events is not odd where runs have classes.
+        """
+        told = (p for p in self.problems if not p.refuses and p.code != "no-events")
+        return shortened((problem.code, problem.message) for problem in told)
+
+    @property
+    def refused_files(self) -> tuple[Problem, ...]:
+        """The problems that refuse files which became no run."""
+        return tuple(problem for problem in self.left_out if problem.refuses)
+
+    @property
     def left_out(self) -> tuple[Problem, ...]:
         """The problems of files that became no run."""
         of_runs = {problem for run in self.runs for problem in run.problems}

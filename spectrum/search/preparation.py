@@ -15,7 +15,7 @@ from spectrum.config import fingerprint
 from spectrum.data.bids import index_bids
 from spectrum.data.folds import check_folds, draw_folds, fold_manifest
 from spectrum.data.pipeline import prepare
-from spectrum.data.runs import RunTable, shortened
+from spectrum.data.runs import RunTable
 from spectrum.data.sequences import build_table
 from spectrum.data.shards import ShardSet
 from spectrum.data.units import Fold, SequenceTable
@@ -74,9 +74,8 @@ def left_out_notes(
     manifest: Mapping[str, Any],
 ) -> tuple[str, ...]:
     """Return why images and labelled units were left out or are odd, each sentence once."""
-    images = shortened((problem.code, problem.message) for problem in table.left_out)
     lost = (p.message for p in units.problems if p.code not in ("unlabelled", "excluded"))
-    return tuple(dict.fromkeys((*images, *image_notes, *lost, *manifest["notes"])))
+    return tuple(dict.fromkeys((*table.notes, *image_notes, *lost, *manifest["notes"])))
 
 
 def prepare_study(space: SearchSpace, roots: Sequence[Path], *, shards_root: Path) -> Preparation:
@@ -105,7 +104,7 @@ def prepare_study(space: SearchSpace, roots: Sequence[Path], *, shards_root: Pat
         units=units,
         folds=folds,
         fold_manifest=fold_manifest(folds, units, config.folds),
-        refused=tuple(asdict(problem) for problem in prepared.refused),
+        refused=tuple(asdict(p) for p in (*table.refused_files, *prepared.refused)),
         image_notes=prepared.notes,
     )
 

@@ -118,7 +118,7 @@ def train_single(
         seconds=seconds,
         sequences_per_second=sum(seen.values()) / max(seconds, 1e-9),
         checkpoint=out / "checkpoints",
-        refused=tuple(asdict(problem) for problem in prepared.refused),
+        refused=tuple(asdict(p) for p in (*table.refused_files, *prepared.refused)),
         notes=left_out_notes(table, prepared.notes, data.table, manifest),
     )
     _write_json(

@@ -7,15 +7,22 @@ Pure: keys and trial types come in, sentences go out. Not here: what is wrong wi
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from spectrum.entities import RunKey
 from spectrum.targets.rules import EventRule, RunSelection
 from spectrum.targets.target import Target
 
 __all__ = ["TargetFinding", "num_excluded", "target_findings"]
+
+
+LIKE: Final = 0.75
+"""Similarity (difflib's ratio) from which a name of a data set is taken for a mistyped one.
+Accessions of OpenNeuro are all alike, and are never taken so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +74,9 @@ def _row_without_run(
     part: str, number: int, row: RunSelection, keys: Collection[RunKey]
 ) -> TargetFinding | None:
     in_dataset = [key for key in keys if key.dataset == row.dataset]
-    if not in_dataset or any(row.covers(key) for key in in_dataset):
+    if not in_dataset:
+        return _mistyped_dataset(part, number, row.dataset, {key.dataset for key in keys})
+    if any(row.covers(key) for key in in_dataset):
         return None
     of_task = [key for key in in_dataset if key.task == row.task]
     if not of_task:
@@ -76,6 +85,20 @@ def _row_without_run(
     else:
         what = f"no run of {row.dataset}, task {row.task}, is its {_narrower(row, of_task)}."
     return TargetFinding(code="row-without-run", message=f"Row {number} of {part}: {what}")
+
+
+def _mistyped_dataset(
+    part: str, number: int, dataset: str, here: Collection[str]
+) -> TargetFinding | None:
+    """Tell of a data set that is not here where one of almost that name is."""
+    near = difflib.get_close_matches(dataset, sorted(here), n=1, cutoff=LIKE)
+    if not near or re.fullmatch(r"ds\d{6}", dataset):
+        return None
+    return TargetFinding(
+        code="row-without-run",
+        message=f"Row {number} of {part}: there is no data set {dataset!r} here. "
+        f"The nearest is {near[0]!r}.",
+    )
 
 
 def _narrower(row: RunSelection, keys: Iterable[RunKey]) -> str:

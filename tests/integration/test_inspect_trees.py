@@ -137,9 +137,7 @@ TREES: dict[Callable[[Path], None], tuple[int, int, set[str]]] = {
 
 USED_ALL_THE_SAME = {
     "no-events",
-    "duplicate-run",
     "other-space",
-    "bad-name",
     "late-events",
     "early-events",
     "unsorted-events",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +27,7 @@ from spectrum.data.download.report import FileRecord, read_records, write_report
 from spectrum.data.download.steps import Site
 from spectrum.data.download.transfer import Source
 from spectrum.data.download.verification import verify_folder
+from spectrum.data.download.wanted import forget_wanted_when_there, not_arrived, write_wanted
 from spectrum.data.download.world import World
 from spectrum.data.runs import Problem
 
@@ -172,7 +173,7 @@ def verify(request: DownloadRequest, *, world: World, on_progress: OnProgress) -
     begun_s = world.clock()
     check_accessions(request.datasets)
     roots = tuple(request.out / name for name in request.datasets)
-    checked = [verify_folder(root, request, on_progress) for root in roots]
+    checked = [_verified(root, request, on_progress) for root in roots]
     return DownloadResult(
         roots=roots,
         records=tuple(record for records, _ in checked for record in records),
@@ -182,6 +183,16 @@ def verify(request: DownloadRequest, *, world: World, on_progress: OnProgress) -
         notes=(),
         seconds=world.clock() - begun_s,
     )
+
+
+def _verified(
+    root: Path, request: DownloadRequest, on_progress: OnProgress
+) -> tuple[list[FileRecord], list[Problem]]:
+    """Verify a folder; one that a download is at work in is not looked at."""
+    state = root / STATE_FOLDER
+    with locked(state) if state.is_dir() else nullcontext():
+        records, problems = verify_folder(root, request, on_progress)
+        return records, [*problems, *not_arrived(root)]
 
 
 def _planned(request: DownloadRequest, bucket: Bucket, world: World, meter: Meter) -> Planned:
@@ -213,8 +224,10 @@ def _crew_at(
             force=request.force,
         )
         crew = Crew(source, site, show)
+        write_wanted(site.state_folder, [file.path for file in plan.files])
         try:
             yield crew
+            forget_wanted_when_there(root)
         finally:
             _report(request, plan, crew, earlier)
 

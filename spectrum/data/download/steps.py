@@ -140,9 +140,10 @@ def _record_of_present(
         kind = Digest(earlier.digest_kind, earlier.digest)
         if _is_ours(earlier, _digest_present(source, site, file, kind)):
             return None
+    whose = "no download put them there" if earlier is None else "it changed since it was fetched"
     raise DownloadError(
-        f"{file.path} is there with other bytes than the data set has, and no download put them "
-        "there. Move it away, or replace it with --force.",
+        f"{file.path} is there with other bytes than the data set has; {whose}. Move it away and "
+        "download again, or replace it with --force.",
         code="differs",
         path=file.path,
     )

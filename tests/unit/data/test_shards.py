@@ -43,7 +43,7 @@ COLUMNS = [
     "fd", "dvars", "fg_mean", "bg_mean",
     "run_num_slices", "run_num_volumes", "run_voxel_x_mm", "run_voxel_y_mm", "run_voxel_z_mm",
     "run_fg_mean", "run_fg_sd", "run_bg_mean", "run_bg_sd", "run_efc", "run_gsr", "run_tsnr",
-    "run_fd_mean", "run_dvars_mean",
+    "run_fd_mean", "run_dvars_mean", "run_template_dice", "run_template_coverage",
 ]  # fmt: skip
 
 

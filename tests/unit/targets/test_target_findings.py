@@ -69,8 +69,8 @@ def test_a_mistyped_task_is_answered_with_the_one_that_occurs() -> None:
     assert found[0].message == (
         "Row 1 of rules: no run of dsA here has the task 'Learn'. The nearest is 'learn'."
     )
-    assert "2 runs of dsA, task learn, are neither labelled nor excluded" in found[2].message
-    assert "The nearest is 'Learn'." in found[2].message
+    assert "2 runs of dsA, task learn, are neither labelled nor excluded" in found[3].message
+    assert "The nearest is 'Learn'." in found[3].message
 
 
 def test_a_task_like_no_other_gets_no_false_hint() -> None:
@@ -106,8 +106,16 @@ def test_rows_of_data_sets_that_are_not_here_are_no_finding() -> None:
 
 def test_a_mistyped_data_set_is_found_from_the_runs_without_row() -> None:
     found = target_findings(halves(dataset="ds_A"), KEYS)
-    assert [f.code for f in found] == ["run-without-row"] * 2 + ["class-without-run"] * 2
-    assert "The nearest is 'ds_A'." in found[0].message
+    codes = ["row-without-run"] * 3 + ["run-without-row"] * 2 + ["class-without-run"] * 2
+    assert [f.code for f in found] == codes
+    assert "Row 1 of rules: there is no data set 'ds_A' here. The nearest is" in found[0].message
+    assert "The nearest is 'ds_A'." in found[3].message
+
+
+def test_accessions_that_are_not_here_are_no_mistake() -> None:
+    keys = (key("seeing", dataset="ds000002"),)
+    rows = [f.message for f in target_findings(halves(dataset="ds000011"), keys)]
+    assert not any("there is no data set" in message for message in rows)
 
 
 def test_classes_are_told_when_no_run_here_has_them() -> None:
