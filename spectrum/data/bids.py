@@ -45,9 +45,10 @@ def index_bids(
     -------
     table : runs in the order of their keys, with absolute paths, and all problems
         Codes that refuse a run: those of ``images.read_image_header``, no-tr, tr-mismatch, odd-tr,
-        multi-echo, no-echo-time, unequal-echoes, no-such-space, unreadable-folder.
-        Others: bad-sidecar, no-events, bad-name, duplicate-run, other-output, not-magnitude,
-        other-space, and what ``headers.parse_header`` finds odd.
+        bad-sidecar (unless the header's TR counts), multi-echo, no-echo-time, odd-echo-times,
+        unequal-echoes. That refuse a file: bad-name, duplicate-run, no-such-space,
+        unreadable-folder. Others: no-events, slice-times, other-slice-axis, other-output,
+        not-magnitude, other-space, and what ``headers.parse_header`` finds odd.
 
     Raises
     ------

@@ -75,7 +75,7 @@ def find_candidates(
     for file in tree.misnamed:
         finding = "is named almost like an image; it is left out. Expected sub-*_bold.nii[.gz]"
         report("bad-name", file, finding)
-    named = list(_named_images(tree, dataset, report))
+    named = _without_combined(list(_named_images(tree, dataset, report)), report)
     kept = _one_space(named, choices.space, problems)
     unique = _unique(kept, report)
     return tuple(_join_echoes(unique)), tuple(problems)
@@ -112,6 +112,25 @@ def _named_images(
             report("not-magnitude", file, f"is the {part} part of its run; it is left out")
         elif (key := _key(file, tree, dataset, report)) is not None:
             yield key, file
+
+
+def _without_combined(
+    named: Sequence[tuple[RunKey, BidsFile]], report: Report
+) -> list[tuple[RunKey, BidsFile]]:
+    """Leave out the echoes of runs whose echoes were combined, in whatever space."""
+    whole = {_acquisition(file) for _, file in named if "echo" not in file.entities}
+    kept = []
+    for key, file in named:
+        if "echo" in file.entities and _acquisition(file) in whole:
+            report("other-output", file, "is one echo of a run that is there combined too")
+        else:
+            kept.append((key, file))
+    return kept
+
+
+def _acquisition(file: BidsFile) -> tuple[str, ...]:
+    inner = ((n, v) for n, v in file.entities.items() if n not in (*OUTPUT_ENTITIES, "echo"))
+    return (str(file.path.parent), *(f"{name}-{value}" for name, value in inner))
 
 
 def _is_half(file: BidsFile) -> bool:

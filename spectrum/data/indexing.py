@@ -39,6 +39,9 @@ __all__ = ["index_tree"]
 NUM_READERS: Final = 8
 """Threads that read headers: they wait for disks and network file systems, not for CPUs."""
 
+MAX_ECHO_TIME_S: Final = 0.5
+"""Echo times of BOLD are 10 to 80 ms; milliseconds written as seconds lie far above."""
+
 Progress = Callable[[int, int], None]
 
 
@@ -93,6 +96,7 @@ class _RunReader:
         """Return the run of an image, with everything that is wrong with it."""
         file = candidate.file
         header, problems = _headers_of(candidate)
+        problems += self._unequal_trs(candidate)
         echo_times_s, echo_problems = self._echo_times(candidate)
         tr_s, tr_problems = self._tr_s(file, header)
         slice_times_s, slice_problems = self._slice_times(file, header, tr_s)
@@ -112,7 +116,7 @@ class _RunReader:
             echo_paths=tuple(f.path for f in candidate.files) if len(candidate.files) > 1 else (),
             echo_times_s=echo_times_s,
             slice_times_s=slice_times_s,
-            problems=tuple(dict.fromkeys(problems)),
+            problems=_distinct(problems),
         )
 
     def run_without_image(self, key: RunKey, events: BidsFile) -> Run:
@@ -143,7 +147,7 @@ class _RunReader:
         try:
             in_sidecar_s = read_repetition_time(self._sidecars(file), read=self.read_sidecar)
         except SidecarError as err:
-            is_needed = header is not None and header.tr_s is None
+            is_needed = self.choices.tr_from != "header"
             told = Problem(code=err.code, path=err.path, message=err.message, refuses=is_needed)
             problems.append(told)
             if is_needed:
@@ -157,6 +161,20 @@ class _RunReader:
             tr_from=self.choices.tr_from,
         )
         return tr_s, problems + ([problem] if problem else [])
+
+    def _unequal_trs(self, candidate: Candidate) -> list[Problem]:
+        """Return a problem where the echoes of a run have several repetition times."""
+        if len(candidate.files) == 1:
+            return []
+        told = {self._tr_s(file, _try_header(file.path)[0])[0] for file in candidate.files}
+        if len(told) == 1:
+            return []
+        listed = ", ".join(sorted("none" if tr_s is None else f"{tr_s:g} s" for tr_s in told))
+        message = (
+            f"The echoes of {candidate.key} have the repetition times {listed}. "
+            "All echoes of a run must have one; correct their sidecars."
+        )
+        return [_refusing("unequal-echoes", candidate.file.path, message)]
 
     def _slice_times(
         self, file: BidsFile, header: ImageHeader | None, tr_s: float | None
@@ -188,6 +206,8 @@ class _RunReader:
             if time_s is None:
                 return (), [_no_echo_time(file.path)]
             times_s.append(time_s)
+        if times_s != sorted(set(times_s)) or times_s[-1] >= MAX_ECHO_TIME_S:
+            return (), [_odd_echo_times(candidate, times_s)]
         return tuple(times_s), []
 
     def _events_of(self, file: BidsFile) -> Path | None:
@@ -209,6 +229,15 @@ class _RunReader:
                 ):
                     return other.path
         return None
+
+
+def _distinct(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Return each sentence once, as a refusal where it is one anywhere."""
+    found: dict[str, Problem] = {}
+    for problem in problems:
+        known = found.setdefault(problem.message, problem)
+        found[problem.message] = problem if problem.refuses and not known.refuses else known
+    return tuple(found.values())
 
 
 def _headers_of(candidate: Candidate) -> tuple[ImageHeader | None, list[Problem]]:
@@ -315,6 +344,15 @@ def _wrong_slice_times(
         f"{num_slices} slices and a TR of {tr_s:g} s. It is not used; correct its sidecar."
     )
     return Problem(code="slice-times", path=str(path), message=message)
+
+
+def _odd_echo_times(candidate: Candidate, times_s: Sequence[float]) -> Problem:
+    listed = ", ".join(f"{time_s:g}" for time_s in times_s)
+    message = (
+        f"The echoes of {candidate.key} have the echo times {listed} s. Expected rising times "
+        f"below {MAX_ECHO_TIME_S:g} s; EchoTime counts seconds: correct the sidecars."
+    )
+    return _refusing("odd-echo-times", candidate.file.path, message)
 
 
 def _unequal_echoes(candidate: Candidate, shapes: Sequence[tuple[int, ...]]) -> Problem:

@@ -52,7 +52,7 @@ STEP_VERSIONS: Final[Mapping[str, int]] = {
     "smoothing": 2,
     "temporal": 2,
     "standardization": 2,
-    "quality": 1,
+    "quality": 2,
 }
 """Raised when a step gives other numbers for the same input; part of every fingerprint."""
 

@@ -130,7 +130,7 @@ def build_table(
         unit_of_sequence=np.repeat(np.arange(len(cuts), dtype=np.int64), counts),
         volumes_left_out=sum(part.volumes_left_out for part in parts),
         problems=problems,
-        image_of_run=tuple(run.voxels_sha256 or run.image_sha256 for run in runs),
+        image_of_run=tuple(run.voxels_sha256 for run in runs),
         target=target.name,
     )
     overlap = overlap_problem(table) if target.kind == "event" else None

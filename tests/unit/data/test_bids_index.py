@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from spectrum.config import DataConfig
 from spectrum.data.bids import index_bids
 from spectrum.data.runs import Run, RunTable
 from spectrum.errors import DataError
@@ -111,16 +112,23 @@ def test_a_tr_that_is_no_positive_number_is_a_bad_sidecar(tmp_path: Path, value:
     root = planted(tmp_path / "dsA")
     write_json(root / "task-rest_bold.json", {"RepetitionTime": value})
     run = only_run(root)
-    assert run.tr_s == 2.0
+    assert (run.tr_s, run.is_usable) == (None, False)
     assert [problem.code for problem in run.problems] == ["bad-sidecar"]
     assert run.problems[0].path.endswith("task-rest_bold.json")
 
 
 @pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff\xff", b"", b"[" * 100_000])
-def test_a_sidecar_that_is_no_json_object_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_sidecar_that_is_no_json_object_refuses_unless_the_header_counts(
+    tmp_path: Path, content: bytes
+) -> None:
     root = planted(tmp_path / "dsA")
     (root / "task-rest_bold.json").write_bytes(content)
-    assert [problem.code for problem in only_run(root).problems] == ["bad-sidecar"]
+    run = only_run(root)
+    assert [problem.code for problem in run.problems] == ["bad-sidecar"]
+    assert not run.is_usable
+    [trusting] = index_bids([root], DataConfig(tr_from="header")).runs
+    assert (trusting.tr_s, trusting.is_usable) == (2.0, True)
+    assert [problem.code for problem in trusting.problems] == ["bad-sidecar"]
 
 
 def test_a_sidecar_that_was_corrected_is_read_again(tmp_path: Path) -> None:

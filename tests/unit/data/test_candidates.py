@@ -70,6 +70,38 @@ def test_echoes_of_several_shapes_refuse_the_run(tmp_path: Path) -> None:
     assert [problem.code for problem in run.problems] == ["unequal-echoes"]
 
 
+def test_echoes_of_several_repetition_times_refuse_the_run(tmp_path: Path) -> None:
+    root = planted_echoes(tmp_path / "dsA")
+    sidecar = {"EchoTime": 0.031, "RepetitionTime": 3.0}
+    write_json(root / "sub-1/func/sub-1_task-x_echo-2_bold.json", sidecar)
+    [run] = index_bids([root], DataConfig(multi_echo="combine", tr_from="sidecar")).runs
+    assert "unequal-echoes" in [problem.code for problem in run.problems]
+    assert not run.is_usable
+
+
+@pytest.mark.parametrize("times_s", [(0.03, 0.03), (0.048, 0.014), (0.013, 33.0)])
+def test_echo_times_that_do_not_rise_within_half_a_second_refuse_the_run(
+    tmp_path: Path, times_s: tuple[float, ...]
+) -> None:
+    [run] = index_bids([planted_echoes(tmp_path / "dsA", times_s=times_s)], COMBINE).runs
+    assert [problem.code for problem in run.problems] == ["odd-echo-times"]
+
+
+@pytest.mark.parametrize("space", ["", "_space-T1w", f"_{MNI}"])
+@pytest.mark.parametrize("choices", [DataConfig(), COMBINE])
+def test_of_echoes_and_their_combination_the_combination_is_the_run(
+    tmp_path: Path, space: str, choices: DataConfig
+) -> None:
+    root = tmp_path / "dsA-fmriprep"
+    for echo in (1, 2):
+        write_bold(root / f"sub-1/func/sub-1_task-x_echo-{echo}_desc-preproc_bold.nii.gz")
+    write_bold(root / f"sub-1/func/sub-1_task-x{space}_desc-preproc_bold.nii.gz")
+    table = index_bids([root], choices)
+    [run] = table.runs
+    assert (run.is_usable, run.echo_paths) == (True, ())
+    assert codes(table).count("other-output") == 2
+
+
 def test_a_single_echo_is_an_ordinary_run(tmp_path: Path) -> None:
     [run] = index_bids([planted_echoes(tmp_path / "dsA", times_s=(0.03,))]).runs
     assert run.is_usable

@@ -69,8 +69,8 @@ def test_a_mistyped_task_is_answered_with_the_one_that_occurs() -> None:
     assert found[0].message == (
         "Row 1 of rules: no run of dsA here has the task 'Learn'. The nearest is 'learn'."
     )
-    assert "2 runs of dsA, task learn, are neither labelled nor excluded" in found[3].message
-    assert "The nearest is 'Learn'." in found[3].message
+    assert "2 runs of dsA, task learn, are neither labelled nor excluded" in found[2].message
+    assert "The nearest is 'Learn'." in found[2].message
 
 
 def test_a_task_like_no_other_gets_no_false_hint() -> None:
