@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from spectrum.data.images import BoldImage
 from spectrum.errors import ImageError
 
-__all__ = ["COMBINATION", "combine_echoes"]
+__all__ = ["COMBINATION", "combine_echoes", "joined_digest"]
 
 COMBINATION: Final = "te-tsnr 1"
 """Name and version of the rule, part of the fingerprint of a run that was combined."""
@@ -59,8 +59,8 @@ def combine_echoes(images: Sequence[BoldImage], echo_times_s: Sequence[float]) -
         affine=first.affine,
         voxel_mm=first.voxel_mm,
         tr_s=first.tr_s,
-        sha256=_joined([image.sha256 for image in images]),
-        voxels_sha256=_joined([image.voxels_sha256 for image in images]),
+        sha256=joined_digest([image.sha256 for image in images]),
+        voxels_sha256=joined_digest([image.voxels_sha256 for image in images]),
         findings=tuple(finding for image in images for finding in image.findings),
     )
 
@@ -85,5 +85,6 @@ def _tsnr(data_XYZV: NDArray[np.int16] | NDArray[np.float32]) -> NDArray[np.floa
     return np.asarray(tsnr_XYZ, dtype=np.float32)
 
 
-def _joined(digests: Sequence[str]) -> str:
+def joined_digest(digests: Sequence[str]) -> str:
+    """Return one digest for those of all echoes, in their order."""
     return hashlib.sha256("/".join(digests).encode("ascii")).hexdigest()

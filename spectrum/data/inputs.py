@@ -5,7 +5,7 @@ Not here: how it is made (``pipeline``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +20,14 @@ from spectrum.entities import RunKey
 from spectrum.errors import SidecarError
 from spectrum.targets import Target
 
-__all__ = ["Inputs", "RefusedRun", "cached_digests", "measured_digests", "select_inputs"]
+__all__ = [
+    "Bystander",
+    "Inputs",
+    "RefusedRun",
+    "cached_digests",
+    "measured_digests",
+    "select_inputs",
+]
 
 UNREADABLE = "unreadable"
 """Stands for the digest of a file that is not there or cannot be read."""
@@ -38,15 +45,38 @@ class RefusedRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bystander:
+    """A usable run that a set leaves out; its image may say who the people in the set are."""
+
+    key: RunKey
+    input_paths: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return str(self.key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """The runs that a set is made of, in the order of their keys, and those refused at sight."""
+    """The runs that a set is made of, in the order of their keys, and those refused at sight.
+
+    ``bystanders`` are all other usable runs of the table: people are found among all images, so
+    that neither target nor recipe decides who is one person.
+    """
 
     recipe: PreprocessingConfig
     jobs: tuple[RunJob, ...]
     refused: tuple[RefusedRun, ...]
+    bystanders: tuple[Bystander, ...] = ()
+
+    @property
+    def digested(self) -> tuple[RunJob | Bystander, ...]:
+        """All whose files decide what the set is."""
+        return (*self.jobs, *self.bystanders)
 
     def fingerprint(self, digests: Digests) -> str:
-        """Return what names these inputs: keys, bytes, TR, events and refusals."""
+        """Return what names these inputs: keys, bytes, TR, events, refusals and bystanders."""
         runs = [
             [
                 job.name,
@@ -57,7 +87,12 @@ class Inputs:
         ]
         refused = [[str(run.key), run.refusal.code] for run in self.refused]
         return fingerprint(
-            {"recipe": recipe_fingerprint(self.recipe), "runs": runs, "refused": refused}
+            {
+                "recipe": recipe_fingerprint(self.recipe),
+                "runs": runs,
+                "refused": refused,
+                "bystanders": [[other.name, digests[other.name]] for other in self.bystanders],
+            }
         )
 
 
@@ -90,7 +125,15 @@ def select_inputs(
             jobs.append(run_job(run, events, recipe, folder))
         else:
             refused.append(RefusedRun(key=run.key, refusal=_why_unusable(run)))
-    return Inputs(recipe=recipe, jobs=tuple(jobs), refused=tuple(refused))
+    taken = {job.name for job in jobs}
+    bystanders = (
+        Bystander(key=run.key, input_paths=run.echo_paths or (run.path,))
+        for run in sorted(table.runs, key=lambda run: run.key)
+        if run.is_usable and str(run.key) not in taken
+    )
+    return Inputs(
+        recipe=recipe, jobs=tuple(jobs), refused=tuple(refused), bystanders=tuple(bystanders)
+    )
 
 
 def _has_class(target: Target, key: RunKey, events: tuple[Event, ...]) -> bool:
@@ -111,7 +154,9 @@ def _why_unusable(run: Run) -> Refusal:
     )
 
 
-def cached_digests(jobs: tuple[RunJob, ...], cache: DigestCache) -> dict[str, tuple[str, ...]]:
+def cached_digests(
+    jobs: Sequence[RunJob | Bystander], cache: DigestCache
+) -> dict[str, tuple[str, ...]]:
     """Return the digests of those jobs whose every input is known without reading it."""
     found = {}
     for job in jobs:
@@ -121,7 +166,9 @@ def cached_digests(jobs: tuple[RunJob, ...], cache: DigestCache) -> dict[str, tu
     return found
 
 
-def measured_digests(jobs: tuple[RunJob, ...], cache: DigestCache) -> dict[str, tuple[str, ...]]:
+def measured_digests(
+    jobs: Sequence[RunJob | Bystander], cache: DigestCache
+) -> dict[str, tuple[str, ...]]:
     """Return the digests of all jobs, reading files that are not known."""
     return {job.name: tuple(_measure(path, cache) for path in job.input_paths) for job in jobs}
 

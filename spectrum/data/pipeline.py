@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -22,7 +22,14 @@ from typing import Any
 from spectrum.config import PreprocessingConfig
 from spectrum.config.frozen import FrozenConfig
 from spectrum.data.duplicates import people_notes
-from spectrum.data.inputs import RefusedRun, cached_digests, measured_digests, select_inputs
+from spectrum.data.echoes import joined_digest
+from spectrum.data.inputs import (
+    Bystander,
+    RefusedRun,
+    cached_digests,
+    measured_digests,
+    select_inputs,
+)
 from spectrum.data.manifest import ShardRun, write_manifest
 from spectrum.data.pieces import RunJob, RunOutcome, finish_run, piece_path
 from spectrum.data.recipe import recipe_fingerprint
@@ -48,6 +55,12 @@ from spectrum.data.shards import (
 )
 from spectrum.data.single_flight import single_flight
 from spectrum.data.store import mark_used
+from spectrum.data.voxel_digests import (
+    LookJob,
+    look_at,
+    read_voxel_digests,
+    write_voxel_digests,
+)
 from spectrum.entities import RunKey
 from spectrum.errors import LaunchError, ShardError
 from spectrum.targets import Target
@@ -161,7 +174,7 @@ def _find(plan: SetPlan) -> ShardSet | None:
     if not plan.earlier_sets:
         return None
     cache = plan.read_cache()
-    digests = measured_digests(plan.inputs.jobs, cache)
+    digests = measured_digests(plan.inputs.digested, cache)
     with suppress(OSError):
         cache.write_new()
     try:
@@ -173,11 +186,11 @@ def _find(plan: SetPlan) -> ShardSet | None:
 def _make_set(plan: SetPlan, cpus_per_run: float, on_run_done: Progress | None) -> ShardSet:
     plan.pieces.mkdir(exist_ok=True)
     made, refused, digests = _make_runs(plan, cpus_per_run, on_run_done)
-    shape_SHW = common_shape(made)
-    others = [m.run for m in made if m.run.shape_SHW != shape_SHW]
-    refused += [other_shape(run, shape_SHW) for run in others]
-    kept, copies = without_copies([m for m in made if m.run.shape_SHW == shape_SHW])
+    made, copies = without_copies(made, _other_voxels(plan, made, digests, cpus_per_run))
     refused += copies
+    shape_SHW = common_shape(made)
+    refused += [other_shape(m.run, shape_SHW) for m in made if m.run.shape_SHW != shape_SHW]
+    kept = [m for m in made if m.run.shape_SHW == shape_SHW]
     if not kept:
         raise no_runs(refused)
     inputs = plan.inputs.fingerprint(digests)
@@ -226,8 +239,56 @@ def _make_runs(
         if on_run_done is not None:
             on_run_done(done, len(jobs))
     cache.write_new()
-    digests = measured_digests(jobs, cache)
+    digests = measured_digests(plan.inputs.digested, cache)
+    cache.write_new()
     return [made[job.name] for job in jobs if job.name in made], refused, digests
+
+
+def _other_voxels(
+    plan: SetPlan,
+    made: Sequence[MadeRun],
+    digests: Mapping[str, tuple[str, ...]],
+    cpus_per_run: float,
+) -> dict[RunKey, str]:
+    """Return the digest of the voxels of every usable run that is not made; look where needed."""
+    store = plan.root / "voxels.json"
+    voxels_of = read_voxel_digests(store)
+    names = {str(m.run.key) for m in made}
+    others = [other for other in plan.inputs.digested if other.name not in names]
+    images = {other.name: _images_of(other) for other in others}
+    todo = {
+        path
+        for other in others
+        for path, sha256 in zip(images[other.name], digests[other.name], strict=False)
+        if sha256 not in voxels_of
+    }
+    for row in _run_tasks(_look_row, [LookJob(path=str(p)) for p in sorted(todo)], cpus_per_run):
+        if row["voxels"]:
+            voxels_of[row["sha256"]] = row["voxels"]
+    voxels_of.update({m.run.image_sha256: m.run.voxels_sha256 for m in made})
+    write_voxel_digests(store, voxels_of)
+    return {
+        RunKey(**other.key) if isinstance(other, RunJob) else other.key: _voxels_of(
+            digests[other.name][: len(images[other.name])], voxels_of
+        )
+        for other in others
+    }
+
+
+def _images_of(other: RunJob | Bystander) -> tuple[Path, ...]:
+    return other.image_paths if isinstance(other, RunJob) else other.input_paths
+
+
+def _voxels_of(sha256s: Sequence[str], voxels_of: Mapping[str, str]) -> str:
+    """Return one digest for the images of a run; "" where one of them cannot be read."""
+    found = [voxels_of.get(sha256, "") for sha256 in sha256s]
+    if not all(found):
+        return ""
+    return found[0] if len(found) == 1 else joined_digest(found)
+
+
+def _look_row(row: dict[str, Any]) -> dict[str, Any]:
+    return look_at(LookJob.model_validate_json(row["item"]))
 
 
 def _assemble(

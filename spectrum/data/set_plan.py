@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from spectrum.data.manifest import Refusal, ShardManifest, ShardRun, content_has
 from spectrum.data.pieces import RunJob, piece_path, shifted_events
 from spectrum.data.recipe import recipe_fingerprint
 from spectrum.data.shards import RunSource, ShardSet, read_piece
+from spectrum.data.store import mark_used
 from spectrum.entities import RunKey
 from spectrum.errors import DataError, ShardError
 
@@ -87,6 +88,8 @@ def take_over(plan: SetPlan, known: dict[str, tuple[str, ...]]) -> dict[str, Mad
     """Find runs that an earlier set of the recipe, or an earlier attempt, has made already."""
     earlier = _earlier_runs(plan)
     found: dict[str, MadeRun] = {}
+    for folder in plan.earlier_sets:
+        mark_used(folder)
     for job in plan.inputs.jobs:
         name = job.name
         if name not in known:
@@ -134,23 +137,34 @@ def other_shape(run: ShardRun, shape_SHW: tuple[int, int, int]) -> RefusedRun:
     return RefusedRun(key=run.key, refusal=refusal)
 
 
-def without_copies(made: Sequence[MadeRun]) -> tuple[list[MadeRun], list[RefusedRun]]:
-    """Refuse runs whose image stands under another name too; say which names are one person."""
-    copies = find_copies({m.run.key: m.run.voxels_sha256 for m in made})
+def without_copies(
+    made: Sequence[MadeRun], others: Mapping[RunKey, str]
+) -> tuple[list[MadeRun], list[RefusedRun]]:
+    """Refuse runs whose image stands under another name too; say which names are one person.
+
+    Parameters
+    ----------
+    made : the runs of the set
+    others : digest of the voxels of every other run of the table
+    """
+    copies = find_copies({**others, **{m.run.key: m.run.voxels_sha256 for m in made}})
     refused = [
         RefusedRun(
             key=key, refusal=Refusal(code="duplicate-image", path=str(key), message=message)
         )
         for key, message in copies.refused.items()
+        if key not in others
     ]
     kept = [
-        replace(
-            m, run=m.run.model_copy(update={"person": copies.person_of.get(m.run.key.group, "")})
-        )
+        replace(m, run=_of_person(m.run, copies.person_of))
         for m in made
         if m.run.key not in copies.refused
     ]
     return kept, refused
+
+
+def _of_person(run: ShardRun, person_of: Mapping[str, str]) -> ShardRun:
+    return run.model_copy(update={"person": person_of.get(run.key.group, "")})
 
 
 def no_runs(refused: Sequence[RefusedRun]) -> DataError:
