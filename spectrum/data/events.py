@@ -6,6 +6,7 @@ Not here: which class they have (targets).
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -19,6 +20,9 @@ __all__ = ["odd_events", "read_events"]
 
 MAX_BYTES: Final = 16 * 1024**2
 """Largest table taken for real: 100,000 rows of 160 characters."""
+
+NUMBER: Final = re.compile(r"[-+0-9.eE]+")
+"""Python also reads ``1_0`` as a number, and digits of other scripts."""
 
 
 def read_events(path: Path) -> tuple[Event, ...]:
@@ -149,7 +153,7 @@ def _read_row(row: Mapping[str, str], number: int, path: Path) -> Event:
 
 def _seconds(text: str, number: int, path: Path) -> float:
     try:
-        value = float(text)
+        value = float(text) if NUMBER.fullmatch(text.strip()) else math.nan
     except ValueError:
         value = math.nan
     if not math.isfinite(value):

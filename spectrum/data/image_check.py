@@ -6,9 +6,13 @@ goes on. Not here: what makes an image bad (``images``), and what copies mean (`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -56,10 +60,11 @@ def check_images(
     """
     jobs = {run.key: _paths(run) for run in table.runs if run.shape is not None}
     looks: dict[Paths, Look] = {}
-    for paths, look in _looks(list(jobs.values()), reader or _look, num_processes):
-        looks[paths] = look
-        if on_run_done is not None:
-            on_run_done(len(looks), len(jobs))
+    with closing(_looks(list(jobs.values()), reader or _look, num_processes)) as found_looks:
+        for paths, look in found_looks:
+            looks[paths] = look
+            if on_run_done is not None:
+                on_run_done(len(looks), len(jobs))
     runs = [
         _with(run, looks[jobs[run.key]].problems) if run.key in jobs else run for run in table.runs
     ]
@@ -105,26 +110,74 @@ def _look(paths: Paths) -> Look:
 
 def _looks(
     jobs: Sequence[Paths], reader: Reader, num_processes: int | None
+) -> Generator[tuple[Paths, Look], None, None]:
+    """Read in processes; where one died, read alone what was being read, to find out at which.
+
+    What nobody had begun to read goes to new processes.
+    """
+    waiting = deque(jobs)
+    while waiting:
+        in_flight: dict[Future[Look], Paths] = {}
+        try:
+            with _processes(num_processes or os.cpu_count() or 1) as pool:
+                yield from _looks_of(pool, waiting, in_flight, reader)
+        except BrokenProcessPool:
+            for future, job in in_flight.items():
+                yield job, future.result() if _is_read(future) else _look_alone(job, reader)
+
+
+def _looks_of(
+    pool: _Pool, waiting: deque[Paths], in_flight: dict[Future[Look], Paths], reader: Reader
 ) -> Iterator[tuple[Paths, Look]]:
-    """Read in processes; where one died, read what is left one by one to find out at which."""
-    done: set[Paths] = set()
+    """Give out no more than there are processes, so that what a death may be of is known."""
+    while waiting or in_flight:
+        while waiting and len(in_flight) < pool.num_processes:
+            in_flight[pool.executor.submit(reader, waiting[0])] = waiting[0]
+            waiting.popleft()
+        for future in wait(in_flight, return_when=FIRST_COMPLETED).done:
+            look = future.result()
+            yield in_flight.pop(future), look
+
+
+def _is_read(future: Future[Look]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """Processes that read, and how many."""
+
+    executor: ProcessPoolExecutor
+    num_processes: int
+
+
+@contextmanager
+def _processes(number: int) -> Iterator[_Pool]:
+    """Start processes; whatever goes wrong ends them at once, in the midst of what they read."""
+    executor = ProcessPoolExecutor(
+        number, mp_context=get_context("spawn"), initializer=_leave_interrupts_to_the_parent
+    )
     try:
-        with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as pool:
-            futures: dict[Future[Look], Paths] = {pool.submit(reader, job): job for job in jobs}
-            for future in as_completed(futures):
-                look = future.result()
-                done.add(futures[future])
-                yield futures[future], look
-    except BrokenProcessPool:
-        for job in jobs:
-            if job not in done:
-                yield job, _look_alone(job, reader)
+        yield _Pool(executor, number)
+    except BaseException:
+        # Python 3.14 has kill_workers for this; before, nothing public ends a process that works.
+        workers = list((executor._processes or {}).values())
+        executor.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.kill()
+        raise
+    executor.shutdown()
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    """Ctrl-C reaches every process of a terminal; the parent ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _look_alone(job: Paths, reader: Reader) -> Look:
     try:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            return pool.submit(reader, job).result()
+        with _processes(1) as pool:
+            return pool.executor.submit(reader, job).result()
     except BrokenProcessPool:
         message = (
             f"The process that read {job[0]} died (out of memory, or a fault in a library). "

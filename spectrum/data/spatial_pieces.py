@@ -6,6 +6,7 @@ Not here: what the spatial part is (``spatial``), and what is made from it (``pi
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -82,17 +83,26 @@ def kept_or_made(path: Path, make: Callable[[], SpatialPiece]) -> SpatialPiece:
     path : of ``spatial_path``
     make : makes the piece; its errors are the caller's, and nothing is kept then
     """
-    kept = _read(path)
+    kept = _kept(path)
     if kept is not None:
         return kept
     path.parent.mkdir(parents=True, exist_ok=True)
     with single_flight(path.with_suffix(".lock")):
-        kept = _read(path)
+        kept = _kept(path)
         if kept is not None:
             return kept
         piece = make()
         _write(path, piece)
         return piece
+
+
+def _kept(path: Path) -> SpatialPiece | None:
+    """Return what is kept, and remember in its time of change that it was used."""
+    piece = _read(path)
+    if piece is not None:
+        with suppress(OSError):
+            os.utime(path)
+    return piece
 
 
 def _write(path: Path, piece: SpatialPiece) -> None:

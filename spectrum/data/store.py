@@ -1,16 +1,18 @@
 """A folder of shard sets as a store: what is in it, when it was used last, what can go.
 
 A set that was used a moment ago is taken for in use. Whoever finds the set it wants gone makes it
-again. Not here: how sets are made (``pipeline``) and read (``shards``).
+again; so it is with the spatial parts of runs that sets are made from. Several processes may list
+and prune at once. Not here: how sets are made (``pipeline``) and read (``shards``).
 """
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +20,24 @@ from typing import Final
 
 from spectrum.config import PreprocessingConfig
 from spectrum.data.manifest import MANIFEST_NAME, read_manifest
+from spectrum.data.pieces import SPATIAL_FOLDER
 from spectrum.errors import ShardError
 
-__all__ = ["Pruned", "StoredSet", "list_sets", "mark_used", "prune_sets"]
+__all__ = [
+    "Pruned",
+    "StoredSet",
+    "list_sets",
+    "mark_used",
+    "prune_sets",
+    "prune_spatial",
+    "spatial_bytes",
+]
 
 IN_USE_S: Final = 120.0
 """A set is read in seconds after it was opened; for so long nobody removes it."""
+
+LEFTOVER_S: Final = 86_400.0
+"""What is half made or half removed and was not touched for a day was left so."""
 
 Clock = Callable[[], float]
 
@@ -50,7 +64,11 @@ class StoredSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """What was removed, what is left, and the bytes on disk before and after."""
+    """What was removed, what is left, and the bytes on disk before and after.
+
+    A set that was opened after the sets were listed is kept, one that somebody else removed is
+    in neither.
+    """
 
     removed: tuple[StoredSet, ...]
     kept: tuple[StoredSet, ...]
@@ -77,17 +95,23 @@ def _marker(folder: Path) -> Path:
 
 def list_sets(root: Path) -> tuple[StoredSet, ...]:
     """Return the finished sets below a shards folder, the one used last first."""
-    found = (_describe(path.parent) for path in root.glob(f"*/{MANIFEST_NAME}"))
-    return tuple(sorted(found, key=lambda stored: (-stored.used_s, stored.path.name)))
+    folders = (path.parent for path in root.glob(f"*/{MANIFEST_NAME}"))
+    found = (_describe(folder) for folder in folders if not folder.name.startswith("."))
+    sets = (stored for stored in found if stored is not None)
+    return tuple(sorted(sets, key=lambda stored: (-stored.used_s, stored.path.name)))
 
 
-def _describe(folder: Path) -> StoredSet:
-    marker = _marker(folder)
-    used_s = (marker if marker.exists() else folder / MANIFEST_NAME).stat().st_mtime
+def _describe(folder: Path) -> StoredSet | None:
+    """Return what a set is, None where it was removed in the meantime."""
+    used_s = _used_s(folder)
+    if used_s is None:
+        return None
     num_bytes = _num_bytes([_inodes(folder)])
     try:
         manifest = read_manifest(folder)
     except ShardError:
+        if not folder.exists():
+            return None
         return StoredSet(
             path=folder, recipe=None, num_runs=0, num_volumes=0, num_bytes=num_bytes, used_s=used_s
         )
@@ -101,12 +125,22 @@ def _describe(folder: Path) -> StoredSet:
     )
 
 
-def _inodes(folder: Path) -> Inodes:
-    found = {}
-    for path in folder.rglob("*"):
+def _used_s(folder: Path) -> float | None:
+    """Return when a set was opened or, failing that, made; None where it is gone."""
+    for path in (_marker(folder), folder / MANIFEST_NAME):
         with suppress(OSError):
-            status = path.stat()
-            found[status.st_dev, status.st_ino] = status.st_size
+            return path.stat().st_mtime
+    return None
+
+
+def _inodes(folder: Path) -> Inodes:
+    """Return the files of a folder; those that vanish meanwhile, and the folder too, are not."""
+    found = {}
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
+            with suppress(OSError):
+                status = path.stat()
+                found[status.st_dev, status.st_ino] = status.st_size
     return found
 
 
@@ -119,6 +153,8 @@ def prune_sets(
     clock: Clock = time.time,
 ) -> Pruned:
     """Remove the sets used longest ago, until the others fit a budget.
+
+    So are folders that a process left half made or half removed and nobody touched for a day.
 
     Parameters
     ----------
@@ -142,10 +178,10 @@ def prune_sets(
         and clock() - stored.used_s > IN_USE_S
     ]
     removed = _oldest_beyond(budget_bytes, may_go, files_of)
-    kept = tuple(stored for stored in sets if stored not in removed)
     if not dry_run:
-        for stored in removed:
-            _remove(stored.path)
+        removed = tuple(stored for stored in removed if _is_removed(stored))
+        _remove_leftovers(root, clock() - LEFTOVER_S)
+    kept = tuple(stored for stored in sets if stored not in removed and stored.path.exists())
     return Pruned(
         removed=removed,
         kept=kept,
@@ -173,10 +209,85 @@ def _oldest_beyond(
     return tuple(removed)
 
 
-def _remove(folder: Path) -> None:
-    """Take a set away in one rename, so that nobody finds half of it."""
+def _is_removed(stored: StoredSet) -> bool:
+    """Take a set away in one rename, so that nobody finds half of it.
+
+    False where it was used since it was listed, or somebody else has removed it.
+    """
+    folder = stored.path
     aside = folder.with_name(f".evicted-{folder.name}-{uuid.uuid4().hex[:8]}")
-    with suppress(FileNotFoundError):
+    if _used_s(folder) != stored.used_s:
+        return False
+    try:
         folder.rename(aside)
-        _marker(folder).unlink(missing_ok=True)
-        shutil.rmtree(aside, ignore_errors=True)
+    except FileNotFoundError:
+        return False
+    _marker(folder).unlink(missing_ok=True)
+    shutil.rmtree(aside, ignore_errors=True)
+    return True
+
+
+def _remove_leftovers(root: Path, before_s: float) -> None:
+    for pattern in (".aside-*", ".evicted-*"):
+        for folder in root.glob(pattern):
+            if _touched_s(folder) < before_s:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _touched_s(folder: Path) -> float:
+    """Return the last change of a folder or of what is in it; infinity where some just went."""
+    with suppress(OSError):
+        return max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+    return math.inf
+
+
+def spatial_bytes(root: Path) -> tuple[int, int]:
+    """Return how many spatial parts of runs are kept below a shards folder, and their bytes."""
+    sizes = [status.st_size for _, status in _spatial_files(root, ".safetensors")]
+    return len(sizes), sum(sizes)
+
+
+def prune_spatial(
+    root: Path, *, unused_s: float, clock: Clock = time.time, dry_run: bool = False
+) -> tuple[int, int]:
+    """Remove the spatial parts of runs that no set was made from for a while.
+
+    Parameters
+    ----------
+    root : folder of all shard sets
+    unused_s : seconds since a part was made or read last, >= 0
+    clock : seconds since the epoch
+    dry_run : say what would go and remove nothing
+
+    Returns
+    -------
+    removed
+        Parts, and their bytes. Files that were left half written go after a day, uncounted.
+    """
+    old = [
+        (path, status.st_size)
+        for path, status in _spatial_files(root, ".safetensors")
+        if clock() - status.st_mtime > unused_s
+    ]
+    if dry_run:
+        return len(old), sum(size for _, size in old)
+    removed = [size for path, size in old if _is_unlinked(path)]
+    for path, status in _spatial_files(root, ""):
+        if ".safetensors." in path.name and clock() - status.st_mtime > LEFTOVER_S:
+            _is_unlinked(path)
+    return len(removed), sum(removed)
+
+
+def _is_unlinked(path: Path) -> bool:
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _spatial_files(root: Path, ending: str) -> Iterator[tuple[Path, os.stat_result]]:
+    for parent, _, names in os.walk(root / SPATIAL_FOLDER):
+        for path in (Path(parent, name) for name in names if name.endswith(ending)):
+            with suppress(OSError):
+                yield path, path.stat()

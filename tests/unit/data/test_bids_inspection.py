@@ -131,6 +131,7 @@ def test_events_read_back_whatever_the_order_of_columns(
         ("onset\n1.5\n", Event(onset_s=1.5, duration_s=0.0, trial_type="n/a")),
         ("\ufeffonset\tduration\n1\t2\n", Event(onset_s=1.0, duration_s=2.0, trial_type="n/a")),
         ("trial_type\tonset\na\t1\n", Event(onset_s=1.0, duration_s=0.0, trial_type="a")),
+        ("onset\tduration\n +1.5e1\t.5 \n", Event(onset_s=15, duration_s=0.5, trial_type="n/a")),
     ],
 )
 def test_what_is_left_out_of_a_table_has_a_meaning(
@@ -157,13 +158,15 @@ def test_what_is_left_out_of_a_table_has_a_meaning(
         ("onset\tduration\n1,5\t2\n", "'1,5' for seconds in row 1"),
         ("onset\tduration\n1\t2\0\n", "zero bytes"),
         ("onset\tduration\n1\tinf\n", "'inf' for seconds in row 1"),
+        ("onset\n1_0\n", "'1_0' for seconds in row 1"),
+        ("onset\n\u0661\n", "'\u0661' for seconds in row 1"),
     ],
 )
 def test_a_table_that_cannot_be_placed_in_time_is_refused(
     tmp_path: Path, text: str, message: str
 ) -> None:
     path = tmp_path / "events.tsv"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(SidecarError, match=message) as caught:
         read_events(path)
     assert (caught.value.code, caught.value.path) == ("bad-events", str(path))

@@ -1,5 +1,10 @@
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -79,6 +84,85 @@ def test_an_image_that_ends_its_reader_is_named_and_the_rest_goes_on(tmp_path: P
     checked = check_images(table, num_processes=2, reader=die_at_subject_2)
     assert refusals(checked) == {"dsA/02/01": "reader-died"}
     assert sum(run.is_usable for run in checked.runs) == 3
+
+
+def die_at_two_of_twelve(paths: tuple[Path, ...]) -> Look:
+    if "sub-03_" in paths[0].name or "sub-09_" in paths[0].name:
+        os.abort()
+    with (paths[0].parents[2] / "read.log").open("a") as log:
+        log.write(f"{os.getpid()}\n")
+    return Look(digest=paths[0].name)
+
+
+def test_two_images_that_end_their_readers_do_not_make_the_rest_slow(tmp_path: Path) -> None:
+    root = tmp_path / "dsA"
+    for number in range(1, 13):
+        write_run(root, (f"{number:02}", TASK, "01"), 8, seed=number)
+    done: list[tuple[int, int]] = []
+    checked = check_images(
+        index_bids([root]),
+        num_processes=2,
+        reader=die_at_two_of_twelve,
+        on_run_done=lambda *numbers: done.append(numbers),
+    )
+    assert refusals(checked) == {"dsA/03/01": "reader-died", "dsA/09/01": "reader-died"}
+    assert sum(run.is_usable for run in checked.runs) == 10
+    assert done == [(number, 12) for number in range(1, 13)]
+    readers = set((root / "read.log").read_text().split())
+    assert len(readers) <= 3 * 2 + 2, (
+        "three pools of two, and two that were in flight with the dead"
+    )
+
+
+SLOW_READING = """
+import os, sys, time
+from pathlib import Path
+from spectrum.data.bids import index_bids
+from spectrum.data.image_check import check_images
+
+def read_slowly(paths):
+    (Path(sys.argv[2]) / str(os.getpid())).touch()
+    time.sleep(60)
+
+if __name__ == "__main__":
+    check_images(index_bids([Path(sys.argv[1])]), num_processes=2, reader=read_slowly)
+"""
+
+
+@pytest.mark.parametrize("is_from_terminal", [True, False])
+def test_an_interrupt_ends_the_reading_at_once(tmp_path: Path, is_from_terminal: bool) -> None:
+    root = write_tiny_bids(tmp_path / "dsA")
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    script = tmp_path / "slow_reading.py"
+    script.write_text(SLOW_READING)
+    command = [sys.executable, str(script), str(root), str(pids)]
+    checking = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        wait_until(lambda: len(list(pids.iterdir())) == 2, within_s=30)
+        begin = time.monotonic()
+        (os.killpg if is_from_terminal else os.kill)(checking.pid, signal.SIGINT)
+        assert checking.wait(timeout=10) != 0
+        assert time.monotonic() - begin < 5
+        wait_until(lambda: not any(is_alive(int(pid.name)) for pid in pids.iterdir()), within_s=5)
+    finally:
+        checking.kill()
+        checking.wait()
+
+
+def wait_until(holds: Callable[[], bool], *, within_s: float) -> None:
+    end = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process lives; one that ended and waits to be asked how is dead."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_runs_without_an_image_are_passed_on(tmp_path: Path) -> None:

@@ -1,11 +1,22 @@
 import os
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrum.data.store import IN_USE_S, list_sets, mark_used, prune_sets
+from spectrum.data.store import (
+    IN_USE_S,
+    LEFTOVER_S,
+    list_sets,
+    mark_used,
+    prune_sets,
+    prune_spatial,
+    spatial_bytes,
+)
 
 NOW_S = 1_000_000.0
 
@@ -96,3 +107,94 @@ def test_files_that_sets_share_count_once(tmp_path: Path) -> None:
 def test_a_folder_without_sets_is_empty(tmp_path: Path) -> None:
     assert list_sets(tmp_path / "absent") == ()
     assert prune_sets(tmp_path, budget_bytes=0, clock=clock).removed == ()
+
+
+def test_many_may_list_prune_and_make_at_once(tmp_path: Path) -> None:
+    made, stop = [0], threading.Event()
+
+    def make() -> None:
+        try:
+            for number in range(300):
+                aside = planted(tmp_path, f".aside-{number}", num_bytes=20, age_s=900)
+                shutil.copy(aside / "sub-01.parquet", aside / "sub-02.parquet")
+                mark_used(tmp_path / f"set{number % 7}", clock=lambda: NOW_S - 900)
+                try:
+                    aside.rename(tmp_path / f"set{number % 7}")
+                    made[0] += 1
+                except OSError:
+                    shutil.rmtree(aside)
+        finally:
+            stop.set()
+
+    def prune() -> list[str]:
+        removed = []
+        while not stop.is_set():
+            list_sets(tmp_path)
+            pruned = prune_sets(tmp_path, budget_bytes=0, clock=clock)
+            removed += [stored.path.name for stored in pruned.removed]
+        return removed
+
+    with ThreadPoolExecutor(4) as pool:
+        pruners = [pool.submit(prune) for _ in range(3)]
+        pool.submit(make).result()
+        removed = [name for pruner in pruners for name in pruner.result()]
+    left = list_sets(tmp_path)
+    assert made[0] == len(removed) + len(left), "each set goes once, or is still there"
+    assert made[0] > 7
+    assert all(name.startswith("set") for name in removed)
+
+
+def test_a_set_that_is_opened_after_it_was_listed_stays_and_is_told_as_kept(
+    tmp_path: Path,
+) -> None:
+    folder = planted(tmp_path, "a", num_bytes=10, age_s=900)
+    planted(tmp_path, "b", num_bytes=20, age_s=800)
+
+    def clock_and_open() -> float:
+        mark_used(folder, clock=clock)
+        return NOW_S
+
+    pruned = prune_sets(tmp_path, budget_bytes=0, clock=clock_and_open)
+    assert [stored.path.name for stored in pruned.removed] == ["b"]
+    assert [stored.path.name for stored in pruned.kept] == ["a"]
+    assert (pruned.bytes_before, pruned.bytes_after) == (30, 10)
+    assert names(tmp_path) == ["a"]
+
+
+def test_a_set_in_the_making_is_no_set_and_stays_unless_nobody_touched_it_for_a_day(
+    tmp_path: Path,
+) -> None:
+    for name in (".aside-new", ".aside-written-to", ".aside-old", ".evicted-old"):
+        planted(tmp_path, name, num_bytes=10, age_s=0)
+    old_s = NOW_S - LEFTOVER_S - 1
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (old_s, old_s))
+    os.utime(tmp_path / ".aside-new", (NOW_S, NOW_S))
+    os.utime(tmp_path / ".aside-written-to" / "sub-01.parquet", (NOW_S, NOW_S))
+    assert list_sets(tmp_path) == ()
+    prune_sets(tmp_path, budget_bytes=0, dry_run=True, clock=clock)
+    assert len(names(tmp_path)) == 4
+    pruned = prune_sets(tmp_path, budget_bytes=0, clock=clock)
+    assert (pruned.removed, pruned.kept) == ((), ())
+    assert names(tmp_path) == [".aside-new", ".aside-written-to"]
+
+
+def test_spatial_parts_are_counted_and_go_when_they_were_not_used_for_long(
+    tmp_path: Path,
+) -> None:
+    assert spatial_bytes(tmp_path) == (0, 0)
+    ages_s = {"ab/ab1.safetensors": 50, "ab/ab2.safetensors": 101, "cd/cd.safetensors": 10**5}
+    others = {"ab/.ab3.safetensors.0f": 10**5, "ab/.ab4.safetensors.0f": 101, "cd/cd.lock": 10**5}
+    for number, (name, age_s) in enumerate({**ages_s, **others}.items(), start=1):
+        path = tmp_path / ".spatial" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * number)
+        os.utime(path, (NOW_S, NOW_S - age_s))
+    assert spatial_bytes(tmp_path) == (3, 6)
+    assert prune_spatial(tmp_path, unused_s=100, clock=clock, dry_run=True) == (2, 5)
+    assert spatial_bytes(tmp_path) == (3, 6)
+    assert prune_spatial(tmp_path, unused_s=100, clock=clock) == (2, 5)
+    assert spatial_bytes(tmp_path) == (1, 1)
+    left = {path.name for path in (tmp_path / ".spatial").rglob("*") if path.is_file()}
+    assert left == {"ab1.safetensors", ".ab4.safetensors.0f", "cd.lock"}
+    assert prune_spatial(tmp_path, unused_s=100, clock=clock) == (0, 0)
