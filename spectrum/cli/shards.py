@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 GIB = 1024**3
+DAY_S = 86_400.0
 
 
 def register(app: typer.Typer) -> None:
@@ -37,16 +38,22 @@ def list_shards(shards: ShardsOption = Path("shards"), as_json: JsonOption = Fal
 
     Example: spectrum shards list
     """
-    from spectrum.data.store import list_sets
+    from spectrum.data.store import list_sets, spatial_bytes
 
     _check_folder(shards)
     sets = list_sets(shards)
+    num_parts, num_bytes = spatial_bytes(shards)
     if as_json:
-        print_json({"sets": [_to_json(stored) for stored in sets]})
-    elif sets:
-        print_text("\n".join(_table(sets)))
-    else:
-        print_text(f"{shards} holds no finished shard set.")
+        told = {"num_parts": num_parts, "num_bytes": num_bytes}
+        print_json({"sets": [_to_json(stored) for stored in sets], "spatial": told})
+        return
+    lines = _table(sets) if sets else [f"{shards} holds no finished shard set."]
+    if num_parts:
+        lines += [
+            "",
+            f"{num_parts} spatial parts of runs, which recipes share: {_size(num_bytes)}",
+        ]
+    print_text("\n".join(lines))
 
 
 def prune_shards(
@@ -54,6 +61,10 @@ def prune_shards(
         float, typer.Option(min=0.0, help="Size of all sets together that may stay, GiB.")
     ],
     shards: ShardsOption = Path("shards"),
+    spatial_days: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Also remove spatial parts of runs unused for so many days."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")
     ] = False,
@@ -63,11 +74,15 @@ def prune_shards(
 
     Example: spectrum shards prune --budget-gib 50
     """
-    from spectrum.data.store import prune_sets
+    from spectrum.data.store import prune_sets, prune_spatial
 
     _check_budget(budget_gib)
     _check_folder(shards)
     pruned = prune_sets(shards, budget_bytes=int(budget_gib * GIB), dry_run=dry_run)
+    num_parts, part_bytes = 0, 0
+    if spatial_days is not None:
+        unused_s = spatial_days * DAY_S
+        num_parts, part_bytes = prune_spatial(shards, unused_s=unused_s, dry_run=dry_run)
     if as_json:
         print_json(
             {
@@ -75,6 +90,7 @@ def prune_shards(
                 "kept": [_to_json(stored) for stored in pruned.kept],
                 "bytes_before": pruned.bytes_before,
                 "bytes_after": pruned.bytes_after,
+                "spatial": {"num_parts": num_parts, "num_bytes": part_bytes},
                 "dry_run": dry_run,
             }
         )
@@ -84,6 +100,8 @@ def prune_shards(
     lines = [f"{len(pruned.removed)} sets {verb}, {_size(freed)}; {len(pruned.kept)} stay."]
     if pruned.bytes_after > budget_gib * GIB:
         lines.append("What stays is above the budget: it was used in the last two minutes.")
+    if spatial_days is not None:
+        lines.append(f"{num_parts} spatial parts {verb}, {_size(part_bytes)}.")
     print_text("\n".join([*lines, *(str(stored.path) for stored in pruned.removed)]))
 
 

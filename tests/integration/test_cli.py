@@ -196,7 +196,7 @@ def test_the_flags_of_the_command_line_are_these() -> None:
             "--trials",
         ],
         "shards list": ["--json", "--shards"],
-        "shards prune": ["--budget-gib", "--dry-run", "--json", "--shards"],
+        "shards prune": ["--budget-gib", "--dry-run", "--json", "--shards", "--spatial-days"],
         "simulate": [
             "--cpus",
             "--dataset",
