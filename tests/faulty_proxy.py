@@ -16,7 +16,6 @@ from urllib.parse import unquote, urlsplit
 SLOW_DOWN = (
     b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 )
-OWN_HEADERS = ("content-length", "transfer-encoding", "connection")
 BLOCK_BYTES = 16 * 1024
 
 
@@ -53,6 +52,8 @@ class Fault:
     is_range_ignored: bool = False
     is_dropped: bool = False
     """The connection is closed without any answer."""
+    headers: tuple[tuple[str, str | None], ...] = ()
+    """Sent instead of the server's own; None leaves one out. Names are in lower case."""
     before: Callable[[], None] | None = None
     """Called before the request is passed on."""
 
@@ -117,11 +118,14 @@ class _Handler(BaseHTTPRequestHandler):
             return
         status, headers, body = self._ask_upstream(fault)
         self.send_response_only(status)
-        for name, value in headers:
-            if name.lower() not in (*OWN_HEADERS, *self.proxy.hidden_headers):
+        sent = {name.lower(): value for name, value in headers}
+        sent["content-length"] = str(
+            int(sent.get("content-length", len(body))) + fault.added_length
+        )
+        left_out = {"transfer-encoding", "connection", *self.proxy.hidden_headers}
+        for name, value in (sent | dict(fault.headers)).items():
+            if value is not None and name not in left_out:
                 self.send_header(name, value)
-        length = dict((n.lower(), v) for n, v in headers).get("content-length", len(body))
-        self.send_header("Content-Length", str(int(length) + fault.added_length))
         self.end_headers()
         if self.command == "GET":
             self._send_body(asked, fault, body)

@@ -19,6 +19,7 @@ from spectrum.cli.console import (
     print_text,
 )
 from spectrum.cli.options import JsonOption
+from spectrum.errors import ConfigError
 
 if TYPE_CHECKING:
     from spectrum.data.download import DownloadRequest
@@ -29,6 +30,8 @@ WRONG_USAGE = 2
 INTERRUPTED = 130
 """Exit code after SIGINT, as shells count it (128 + 2)."""
 MAX_UNVERIFIED_SHOWN = 5
+MAX_ALIKE_SHOWN = 5
+"""Refused files that are each told although all are refused for one reason."""
 
 Words = list[str] | None
 
@@ -80,6 +83,7 @@ def download(
 
     if not datasets:
         _end_with_known(as_json)
+    _check_verify(verify, {"--dry-run": dry_run, "--force": force})
     entities = {"subject": subject, "session": session, "task": task, "run": run}
     filters = {name: tuple(words or ()) for name, words in entities.items()}
     wanted = {
@@ -97,6 +101,16 @@ def download(
         _plan(request, as_json)
     else:
         _fetch_or_verify(request, verify, as_json)
+
+
+def _check_verify(is_verify: bool, others: dict[str, bool]) -> None:
+    """Refuse an option that a check would have to ignore."""
+    for name, is_given in others.items():
+        if is_verify and is_given:
+            raise ConfigError(
+                f"--verify and {name} were given together; --verify only checks what is there. "
+                "Give one of them."
+            )
 
 
 def _end_with_known(as_json: bool) -> None:
@@ -166,7 +180,16 @@ def _fetch_or_verify(request: DownloadRequest, is_verify: bool, as_json: bool) -
     else:
         print_text(_summary(told, is_verify))
     print_notes(told["notes"])
-    end_with_refused(told["refused"])
+    end_with_refused(_told_once(told["refused"], told["num_files"]))
+
+
+def _told_once(refused: list[dict[str, Any]], num_right: int) -> list[dict[str, Any]]:
+    """Tell once what became of every file alike; JSON still names each one."""
+    is_alike = len({problem["code"] for problem in refused}) == 1
+    if num_right or not is_alike or len(refused) <= MAX_ALIKE_SHOWN:
+        return refused
+    message = f"{refused[0]['message']} So it is with all {len(refused)} files; --json names them."
+    return [{**refused[0], "message": message}]
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -64,6 +65,7 @@ def prune_shards(
     """
     from spectrum.data.store import prune_sets
 
+    _check_budget(budget_gib)
     _check_folder(shards)
     pruned = prune_sets(shards, budget_bytes=int(budget_gib * GIB), dry_run=dry_run)
     if as_json:
@@ -83,6 +85,13 @@ def prune_shards(
     if pruned.bytes_after > budget_gib * GIB:
         lines.append("What stays is above the budget: it was used in the last two minutes.")
     print_text("\n".join([*lines, *(str(stored.path) for stored in pruned.removed)]))
+
+
+def _check_budget(budget_gib: float) -> None:
+    if not math.isfinite(budget_gib * GIB):
+        raise ConfigError(
+            f"--budget-gib {budget_gib:g} is no size. Give a finite number of GiB, such as 50."
+        )
 
 
 def _check_folder(shards: Path) -> None:

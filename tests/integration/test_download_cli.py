@@ -140,6 +140,8 @@ def test_without_a_data_set_the_known_ones_are_listed_and_a_script_stops(tmp_pat
         (("ds000002",), 1, "cannot be reached"),
         (("ds00052",), 2, "The nearest known one is ds000052"),
         (("--verify", "ds000002"), 1, "is no folder, so there is nothing to verify"),
+        (("--verify", "--dry-run", "ds000002"), 2, "--verify and --dry-run were given together"),
+        (("--verify", "--force", "ds000002"), 2, "--verify and --force were given together"),
         (("ds000002", "--endpoint-url", "nowhere"), 2, "endpoint_url must be http"),
     ],
 )
@@ -167,3 +169,15 @@ def test_a_folder_that_cannot_be_written_to_is_told_in_two_sentences(
     assert "cannot be written" in noted
     assert "--out" in noted
     assert "Traceback" not in noted
+
+
+def test_what_became_of_every_file_alike_is_told_once_and_in_json_of_each(
+    store: ObjectStore, proxy: Proxy, tmp_path: Path
+) -> None:
+    store.put("ds000953", {f"task-{letter}_bold.json": b"{}" for letter in "abcdefg"})
+    proxy.spoil = lambda asked: Fault(status=403)
+    code, told, noted = run_download("ds000953", "--json", out=tmp_path, url=proxy.url)
+    assert code == 3
+    assert [p["code"] for p in json.loads(told)["refused"]] == ["forbidden"] * 7
+    assert noted.count("refused, forbidden") == 1
+    assert "So it is with all 7 files" in noted

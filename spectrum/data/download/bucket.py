@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import boto3
 import botocore
 import botocore.exceptions
+import botocore.parsers
 import botocore.session
 import urllib3.exceptions
 from botocore.config import Config
@@ -30,7 +31,7 @@ from spectrum.data.download.faults import (
     TransferError,
     VersionUnknownError,
 )
-from spectrum.errors import DownloadError
+from spectrum.errors import ConfigError, DownloadError
 
 __all__ = ["Answer", "Bucket", "Extent", "ListedObject", "ObjectState"]
 
@@ -101,12 +102,17 @@ class Bucket:
     def __init__(self, endpoint_url: str, config: FetchConfig) -> None:
         self.endpoint_url = endpoint_url
         session = botocore.session.Session(session_vars=NO_PROFILE)
-        self._client = boto3.session.Session(botocore_session=session).client(
-            "s3",
-            region_name="us-east-1",
-            endpoint_url=endpoint_url,
-            config=_client_config(config),
-        )
+        try:
+            self._client = boto3.session.Session(botocore_session=session).client(
+                "s3",
+                region_name="us-east-1",
+                endpoint_url=endpoint_url,
+                config=_client_config(config),
+            )
+        except ValueError:
+            raise ConfigError(
+                f"endpoint_url {endpoint_url} names no host. Give http:// or https:// and a host."
+            ) from None
         self._client.meta.events.register("before-send.s3", self._check_request)
         self._open_answers: set[Any] = set()
 
@@ -128,12 +134,12 @@ class Bucket:
         wanted = {"VersionId": version_id} if version_id else {}
         with self._translated(key, version_id=version_id):
             answer = self._client.head_object(Bucket=BUCKET, Key=key, **wanted)
-        return ObjectState(
-            num_bytes=answer["ContentLength"],
-            etag=answer.get("ETag", ""),
-            version_id=_version(answer),
-            is_etag_md5=answer.get("ServerSideEncryption") not in MANAGED_KEYS,
-        )
+            return ObjectState(
+                num_bytes=answer["ContentLength"],
+                etag=answer.get("ETag", ""),
+                version_id=_version(answer),
+                is_etag_md5=answer.get("ServerSideEncryption") not in MANAGED_KEYS,
+            )
 
     @contextmanager
     def open_range(self, key: str, state: ObjectState, extent: Extent) -> Iterator[Answer]:
@@ -194,6 +200,13 @@ class Bucket:
             ) from err
         except (botocore.exceptions.BotoCoreError, urllib3.exceptions.HTTPError) as err:
             raise _unreachable(self.endpoint_url, key, err) from err
+        except (KeyError, ValueError, botocore.parsers.ResponseParserError) as err:
+            raise DownloadError(
+                f"{self.endpoint_url} sent an answer about {key} that is not S3's. "
+                "Check the address, or name another mirror with --endpoint-url.",
+                code="bad-answer",
+                path=key,
+            ) from err
 
     def _of_answer(self, answer: Mapping[str, Any], key: str, version_id: str) -> DownloadError:
         meta = answer.get("ResponseMetadata", {})

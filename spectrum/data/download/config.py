@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -94,7 +95,7 @@ class DownloadRequest(FrozenConfig):
     @classmethod
     def _check_endpoint_url(cls, url: str) -> str:
         """Refuse what is no host; the value is not repeated, since it may hold a password."""
-        if not re.fullmatch(r"https?://[^/@\s?#]+/?", url):
+        if not (re.fullmatch(r"https?://[^/@\s?#]+/?", url) and _has_host(url)):
             raise ValueError(
                 "endpoint_url must be http:// or https:// and a host, without user, password "
                 "or path"
@@ -104,7 +105,8 @@ class DownloadRequest(FrozenConfig):
     @field_validator("snapshots_url")
     @classmethod
     def _check_snapshots_url(cls, url: str | None) -> str | None:
-        if url is not None and not re.fullmatch(r"https?://[^@\s]+", url):
+        is_sound = url is None or (re.fullmatch(r"https?://[^@\s]+", url) and _has_host(url))
+        if not is_sound:
             raise ValueError("snapshots_url must be http:// or https://, without user or password")
         return url
 
@@ -113,3 +115,12 @@ class DownloadRequest(FrozenConfig):
         if self.snapshots_url is None and self.endpoint_url == ENDPOINT_URL:
             object.__setattr__(self, "snapshots_url", SNAPSHOTS_URL)
         return self
+
+
+def _has_host(url: str) -> bool:
+    """Tell whether an address can be read: brackets are closed, and a port is a number."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

@@ -52,6 +52,8 @@ class DatasetPlan:
     refused: tuple[Problem, ...] = ()
     snapshot: str = ""
     notes: tuple[str, ...] = ()
+    listed: frozenset[str] = frozenset()
+    """Paths of all files that the data set has, wanted or not."""
 
     @property
     def num_bytes(self) -> int:
@@ -109,6 +111,7 @@ def list_dataset(
         refused=tuple(refused),
         snapshot=snapshot.name,
         notes=notes,
+        listed=frozenset(file.path for file in files),
     )
 
 
@@ -132,6 +135,7 @@ def _chosen(
         refused=(*plan.refused, *clashing),
         snapshot=plan.snapshot,
         notes=plan.notes,
+        listed=plan.listed,
     )
 
 

@@ -27,13 +27,15 @@ from spectrum.data.download.report import FileRecord, read_records, write_report
 from spectrum.data.download.steps import Site
 from spectrum.data.download.transfer import Source
 from spectrum.data.download.verification import verify_folder
-from spectrum.data.download.wanted import forget_wanted_when_there, not_arrived, write_wanted
+from spectrum.data.download.wanted import forget_wanted, not_arrived, write_wanted
 from spectrum.data.download.world import World
 from spectrum.data.runs import Problem
 
 __all__ = ["DownloadResult", "Planned", "download", "plan_download", "verify"]
 
 OnProgress = Callable[[int, int], None]
+WRONG: Final = frozenset({"differs", "unreadable", "unsafe-name"})
+"""Problems of what is there; after any other one an earlier file stays what it was."""
 LISTING_TRIES: Final = 3
 LISTING_S: Final = 20.0
 """Seconds after which a listing is not tried again: where nothing answers, a user should read so
@@ -192,7 +194,9 @@ def _verified(
     state = root / STATE_FOLDER
     with locked(state) if state.is_dir() else nullcontext():
         records, problems = verify_folder(root, request, on_progress)
-        return records, [*problems, *not_arrived(root)]
+        checked = {record.path for record in records} | {problem.path for problem in problems}
+        settled = checked | read_records(root).keys()
+        return records, [*problems, *not_arrived(root, settled, request.filters)]
 
 
 def _planned(request: DownloadRequest, bucket: Bucket, world: World, meter: Meter) -> Planned:
@@ -224,10 +228,9 @@ def _crew_at(
             force=request.force,
         )
         crew = Crew(source, site, show)
-        write_wanted(site.state_folder, [file.path for file in plan.files])
+        write_wanted(root, [file.path for file in plan.files], listed=plan.listed)
         try:
             yield crew
-            forget_wanted_when_there(root)
         finally:
             _report(request, plan, crew, earlier)
 
@@ -235,8 +238,10 @@ def _crew_at(
 def _report(
     request: DownloadRequest, plan: DatasetPlan, crew: Crew, earlier: dict[str, FileRecord]
 ) -> None:
+    """Tell what is there and not known to be wrong; only that is no longer waited for."""
     root, now = crew.site.root, crew.source.world.now()
-    kept = {path: record for path, record in earlier.items() if (root / path).is_file()}
+    wrong = {problem.path for problem in crew.problems if problem.code in WRONG}
+    kept = {p: r for p, r in earlier.items() if p not in wrong and (root / p).is_file()}
     fresh = {record.path: record for record in crew.records}
     write_report(
         root,
@@ -246,3 +251,4 @@ def _report(
         plan=plan,
         date=now.isoformat(timespec="seconds"),
     )
+    forget_wanted(root, {*kept, *fresh})

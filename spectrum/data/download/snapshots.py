@@ -8,6 +8,7 @@ Not here: what happens when there is no listing (``plan``).
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -25,6 +26,17 @@ QUERY: Final = (
     'query {{ dataset(id: "{dataset}") {{ latestSnapshot {{ id '
     "files(recursive: true) {{ filename urls size id }} }} }} }}"
 )
+UNREADABLE: Final = (
+    OSError,
+    http.client.HTTPException,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+"""What an answer of any form can raise while it is read."""
 MAX_BYTES: Final = 256 * 1024**2
 """A listing is never larger: at about 300 bytes a file, nearly a million files."""
 
@@ -66,17 +78,17 @@ def read_snapshot(url: str, dataset: str, *, timeout_s: float) -> Snapshot:
     ------
     TransferError : code ``no-snapshot``
     """
-    request = urllib.request.Request(
-        url,
-        data=json.dumps({"query": QUERY.format(dataset=dataset)}).encode(),
-        headers={"Content-Type": "application/json"},
-    )
     try:
+        request = urllib.request.Request(
+            url,
+            data=json.dumps({"query": QUERY.format(dataset=dataset)}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
         with urllib.request.build_opener(_NoRedirects).open(request, timeout=timeout_s) as answer:
             text = answer.read(MAX_BYTES + 1)
         snapshot = json.loads(text)["data"]["dataset"]["latestSnapshot"]
         return Snapshot(str(snapshot["id"]), dict(_iter_files(dataset, snapshot["files"])))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as err:
+    except UNREADABLE as err:
         raise TransferError(
             f"The snapshot listing of {dataset} at {url} cannot be read ({_cause(err)}).",
             code="no-snapshot",

@@ -17,7 +17,7 @@ from spectrum.data.download.part_file import (
     missing_extents,
     state_name,
 )
-from spectrum.data.download.placing import check_way, place
+from spectrum.data.download.placing import check_way, place, writing_to
 from spectrum.data.download.plan import PlannedFile
 from spectrum.data.download.report import FileRecord, record_of
 from spectrum.data.download.transfer import Source
@@ -68,8 +68,8 @@ def open_file(
 
     Raises
     ------
-    DownloadError : code ``differs``
-        Where other bytes are there that no download of ours put there.
+    DownloadError : code ``differs`` or ``unreadable``
+        Where other bytes are there that no download of ours put there, or none can be read.
     """
     found = check_way(site.root, file.path)
     if found is not None and not site.force:
@@ -102,7 +102,8 @@ def finish_file(source: Source, site: Site, opened: Opened) -> FileRecord:
     file, part = opened.file, opened.part
     part.seal()
     expected = file.digest
-    found = digest_of(part.part_path, expected.kind, on_chunk=lambda: _go_on(source, file))
+    with writing_to(part.part_path):
+        found = digest_of(part.part_path, expected.kind, on_chunk=lambda: _go_on(source, file))
     if expected.is_known and found != expected:
         if not _is_etag_of_managed_key(source, opened):
             source.meter.count_kept(-file.num_bytes)
@@ -140,7 +141,11 @@ def _record_of_present(
         kind = Digest(earlier.digest_kind, earlier.digest)
         if _is_ours(earlier, _digest_present(source, site, file, kind)):
             return None
-    whose = "no download put them there" if earlier is None else "it changed since it was fetched"
+    whose = (
+        "no download is known to have put them there"
+        if earlier is None
+        else "it changed since it was fetched"
+    )
     raise DownloadError(
         f"{file.path} is there with other bytes than the data set has; {whose}. Move it away and "
         "download again, or replace it with --force.",
@@ -151,7 +156,15 @@ def _record_of_present(
 
 def _digest_present(source: Source, site: Site, file: PlannedFile, like: Digest) -> Digest:
     path = site.root / file.path
-    return digest_of(path, like.kind, on_chunk=lambda: _go_on(source, file))
+    try:
+        return digest_of(path, like.kind, on_chunk=lambda: _go_on(source, file))
+    except OSError as err:
+        raise DownloadError(
+            f"{file.path} is there and cannot be read: {(err.strerror or str(err)).lower()}. "
+            "Let it be read, or replace it with --force.",
+            code="unreadable",
+            path=file.path,
+        ) from err
 
 
 def _is_ours(earlier: FileRecord | None, found: Digest) -> bool:

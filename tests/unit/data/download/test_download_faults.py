@@ -222,3 +222,12 @@ def test_a_full_disk_stops_everything_and_says_what_to_do(
     assert not (tmp_path / "raw/ds000900" / IMAGE).exists()
     assert fetch(filters=ONE_RUN).refused == ()
     assert _arrived(tmp_path) == dataset[IMAGE]
+
+
+def test_another_version_than_the_pinned_one_is_not_taken_for_it(
+    fetch: Fetch, dataset: Files, proxy: Proxy, tmp_path: Path
+) -> None:
+    """Bytes and ETag are right, so that only the answered version can tell."""
+    proxy.spoil = _every_get(Fault(headers=(("x-amz-version-id", "another"),)))
+    assert _codes(fetch(filters=ONE_RUN)) == [("object-changed", IMAGE)]
+    assert not (tmp_path / "raw/ds000900" / IMAGE).exists()
