@@ -226,7 +226,7 @@ def test_the_flags_of_the_command_line_are_these() -> None:
     }
 
 
-@pytest.mark.parametrize("budget", ["inf", "nan", "1e308"])
+@pytest.mark.parametrize("budget", ["inf", "1e308"])
 def test_a_budget_that_is_no_size_is_refused_with_a_sentence(tmp_path: Path, budget: str) -> None:
     done = _spectrum(
         "shards", "prune", "--budget-gib", budget, "--shards", str(tmp_path), cwd=tmp_path

@@ -2,8 +2,7 @@
 
 Without it an interrupted download would look like a smaller one that is whole. The file may have
 been changed: names in it are held to the same rules as those of a server, and nothing is read or
-written by them. Not here: what has arrived (``report``) and whether it is right
-(``verification``).
+written by them. Not here: what has arrived (``report``), whether it is right (``verification``).
 """
 
 from __future__ import annotations
