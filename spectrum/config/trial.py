@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from spectrum.config.data import DataConfig
 from spectrum.config.frozen import FrozenConfig
@@ -89,6 +89,16 @@ class TrialConfig(FrozenConfig):
 
     seed: int = Field(default=0, ge=0)
     """Seed of weights, order and augmentation."""
+
+    @model_validator(mode="after")
+    def _hides_no_lone_volume(self) -> Self:
+        fraction = self.training.temporal_mask_fraction
+        if fraction and self.sequences.num_volumes == 1:
+            raise ValueError(
+                f"training.temporal_mask_fraction is {fraction} with sequences.num_volumes: 1, "
+                "where nothing can be hidden. Set it to 0, or take longer sequences"
+            )
+        return self
 
 
 def canonical_json(value: Any) -> str:

@@ -31,7 +31,6 @@ __all__ = [
     "read_in_plane",
     "read_sequences",
     "resident_sequences",
-    "runs_of",
     "shape_in_plane",
     "stream_sequences",
 ]
@@ -168,7 +167,7 @@ def read_sequences(shards: ShardSet, target: Target, config: SequencesConfig) ->
 
 def resident_sequences(sequences: SequenceRuns) -> SequenceData:
     """Read all runs of some sequences into one array, one after the other."""
-    used = list(runs_of(sequences.table))
+    used = list(sequences.table.used_runs)
     volumes = sequences.volumes_of_run[used]
     first_volume_of_run = np.full(len(sequences.volumes_of_run), -1, dtype=np.int64)
     first_volume_of_run[used] = np.cumsum(volumes) - volumes
@@ -206,11 +205,6 @@ def stream_sequences(shards: ShardSet, target: Target, config: SequencesConfig) 
         paired=target.paired,
         content_hash=manifest.content_hash,
     )
-
-
-def runs_of(table: SequenceTable) -> tuple[int, ...]:
-    """Return the indices of the runs that a unit uses, ascending."""
-    return tuple(sorted({unit.run_index for unit in table.units}))
 
 
 def shape_in_plane(shape_ZYX: tuple[int, int, int], plane: str) -> tuple[int, int, int]:

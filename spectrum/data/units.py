@@ -5,8 +5,10 @@ Not here: how sequences are cut (``sequences``) and how folds are drawn (``folds
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,8 @@ from spectrum.entities import RunKey
 from spectrum.records import Prediction
 
 __all__ = ["Fold", "SequenceData", "SequenceRuns", "SequenceTable", "Unit"]
+
+BYTES_OF_VALUE: Final = np.dtype(np.float16).itemsize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +84,11 @@ class SequenceTable:
     image_of_run: tuple[str, ...] = ()
     target: str = ""
     decimation: int = 1
+
+    @property
+    def used_runs(self) -> tuple[int, ...]:
+        """Indices of the runs that a unit uses, ascending."""
+        return tuple(sorted({unit.run_index for unit in self.units}))
 
     @property
     def offsets(self) -> NDArray[np.int64]:
@@ -150,6 +159,12 @@ class SequenceRuns:
     table: SequenceTable
     paired: bool
     content_hash: str
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all volumes of the runs that a unit uses."""
+        num_volumes = int(self.volumes_of_run[list(self.table.used_runs)].sum())
+        return num_volumes * math.prod(self.volume_shape) * BYTES_OF_VALUE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
