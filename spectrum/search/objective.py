@@ -26,6 +26,7 @@ from spectrum.targets import Target
 
 if TYPE_CHECKING:
     from spectrum.training.feeding import FedSequences
+    from spectrum.training.node_copies import NodeCopies
 
 __all__ = ["SharedInputs", "StudyObjective", "folds_of_trial"]
 
@@ -58,6 +59,7 @@ class StudyObjective:
         self._shared = shared
         self._key = ""
         self._fed: FedSequences | None = None
+        self._copies: NodeCopies | None = None
 
     def __call__(
         self, number: int, config: TrialConfig
@@ -82,7 +84,9 @@ class StudyObjective:
 
     def _read(self, config: TrialConfig) -> FedSequences:
         from spectrum.training.feeding import open_sequences
+        from spectrum.training.node_copies import NodeCopies
 
+        self._copies = self._copies or NodeCopies()
         shards = self._open(config)
         training = config.training
         key = canonical_json(
@@ -97,11 +101,11 @@ class StudyObjective:
             self._fed = None
             target = self._shared.target
             try:
-                self._fed = open_sequences(shards, target, config, has_neighbours=True)
+                self._fed = open_sequences(shards, target, config, copies=self._copies)
             except ShardError:
                 # Another trial may have evicted the set between opening and reading.
                 shards = self._open(config)
-                self._fed = open_sequences(shards, target, config, has_neighbours=True)
+                self._fed = open_sequences(shards, target, config, copies=self._copies)
             self._key = key
         return self._fed
 

@@ -138,7 +138,7 @@ def _open(
     """Return sequences, and how they are fed; of several workers each opens its own."""
     if config.training.workers > 1:
         return stream_sequences(shards, target, config.sequences), ()
-    fed = open_sequences(shards, target, config, has_neighbours=False)
+    fed = open_sequences(shards, target, config)
     return fed.data, (fed.choice.note,)
 
 

@@ -8,7 +8,7 @@ here: how much room there is (``room``), and how each mode reads (``feeds``).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from spectrum.config import TrialConfig
 from spectrum.data.sequences import resident_sequences, stream_sequences
@@ -18,6 +18,9 @@ from spectrum.targets import Target
 from spectrum.training.feeds import Sequences
 from spectrum.training.place import Parallel, Place
 from spectrum.training.room import Room, measure_room
+
+if TYPE_CHECKING:
+    from spectrum.training.node_copies import NodeCopies
 
 __all__ = ["Choice", "FedSequences", "Mode", "choose_feeding", "open_sequences"]
 
@@ -53,7 +56,11 @@ class FedSequences:
 
 
 def open_sequences(
-    shards: ShardSet, target: Target, config: TrialConfig, *, has_neighbours: bool
+    shards: ShardSet,
+    target: Target,
+    config: TrialConfig,
+    *,
+    copies: NodeCopies | None = None,
 ) -> FedSequences:
     """Cut a shard set into sequences, and put its volumes where the configuration says.
 
@@ -62,7 +69,7 @@ def open_sequences(
     shards : readable on this node
     target : gives each run, or each event, its class
     config : ``sequences`` and ``training`` are read
-    has_neighbours : whether other processes of this node will want the same volumes
+    copies : of this node, where other processes of it will want the same volumes; or None
 
     Raises
     ------
@@ -73,13 +80,13 @@ def open_sequences(
     """
     streamed = stream_sequences(shards, target, config.sequences)
     device = Place.choose(config.training, Parallel()).device
-    room = measure_room(device, has_neighbours=has_neighbours)
+    room = measure_room(device, has_neighbours=copies is not None)
     asked = config.training.feeding
     choice = choose_feeding(asked, streamed.num_bytes, room)
     if choice.mode == "node":
-        from spectrum.training.node_copies import NoRoom, share_runs
+        from spectrum.training.node_copies import NodeCopies, NoRoom
 
-        shared = share_runs(streamed, shards, config.sequences.plane)
+        shared = (copies or NodeCopies()).share(streamed, shards, config.sequences.plane)
         if not isinstance(shared, NoRoom):
             return FedSequences(data=shared, choice=choice)
         choice = _without_store(asked, streamed.num_bytes, room, shared.reason)

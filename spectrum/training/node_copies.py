@@ -5,10 +5,11 @@ copy ever lies in a heap. It answers one request after the other: of processes t
 the first has the copy made and the others find it. What it hands out are references; arrays on
 them are views of the shared memory, not copies and not to be written to.
 
-Who owns what: the actor owns the objects, and the process that asked first owns the actor. When
-either ends, views that others hold stay good, as the store counts them; who asks next makes a new
-actor and a new copy. Nothing outlives the Ray job of the study. Not here: whether volumes are
-shared at all (``feeding``).
+Who owns what: the actor owns the objects, and the process that started the actor owns it through
+its ``NodeCopies``: the driver of a study on its own node, the first trial on any other. When one of
+these ends, views that others hold stay good, as the store counts them; who asks next starts a new
+actor and has a new copy made. Nothing outlives the Ray job of the study. Not here: whether volumes
+are shared at all (``feeding``).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from spectrum.data.units import SequenceRuns
 from spectrum.errors import ShardError
 from spectrum.training.read_ahead import iter_ahead
 
-__all__ = ["NoRoom", "share_runs", "store_bytes_of_node"]
+__all__ = ["CopyHolder", "CopyRequest", "NoRoom", "NodeCopies", "store_bytes_of_node"]
 
 ACTOR_NAME: Final = "spectrum-volumes"
 
@@ -147,31 +148,70 @@ class CopyHolder:
         )
 
 
-def share_runs(streamed: SequenceRuns, shards: ShardSet, plane: str) -> SequenceRuns | NoRoom:
-    """Return sequences whose runs are views of this node's one copy, made where there is none.
+class NodeCopies:
+    """The way of a process to the copies of its node; keeps an actor alive that it started.
 
-    Parameters
-    ----------
-    streamed : the sequences, of ``shards`` in ``plane``
-    shards : readable on this node
-    plane : of ``SequencesConfig``
-
-    Raises
-    ------
-    ShardError
-        The set is gone or damaged.
+    Where several processes start one at once, one does and the others find it by its name, which
+    is known within a Ray job.
     """
-    request = CopyRequest(
-        path=str(shards.path.absolute()),
-        content_hash=streamed.content_hash,
-        plane=plane,
-        run_indices=streamed.table.used_runs,
-        num_bytes=streamed.num_bytes,
-    )
-    found = _views(request)
-    if isinstance(found, NoRoom):
+
+    def __init__(self) -> None:
+        self._holder: Any = None
+
+    def start(self) -> None:
+        """Start the actor where there is none; return before it is there."""
+        self._holder = _find_holder()
+
+    def share(self, streamed: SequenceRuns, shards: ShardSet, plane: str) -> SequenceRuns | NoRoom:
+        """Return sequences whose runs are views of the one copy, made where there is none.
+
+        Parameters
+        ----------
+        streamed : the sequences, of ``shards`` in ``plane``
+        shards : readable on this node
+        plane : of ``SequencesConfig``
+
+        Raises
+        ------
+        ShardError
+            The set is gone or damaged.
+        """
+        request = CopyRequest(
+            path=str(shards.path.absolute()),
+            content_hash=streamed.content_hash,
+            plane=plane,
+            run_indices=streamed.table.used_runs,
+            num_bytes=streamed.num_bytes,
+        )
+        for _ in range(ATTEMPTS):
+            try:
+                found = self._views(request)
+            except ObjectLostError:
+                request = replace(request, was_lost=True)
+            except RayActorError:
+                # The name of an actor that died is free again in a moment.
+                self._holder = None
+                time.sleep(SECONDS_BETWEEN_ATTEMPTS)
+            else:
+                if isinstance(found, NoRoom):
+                    return found
+                return replace(streamed, read_run=found.__getitem__, is_in_memory=True)
+        return NoRoom(reason=f"the copy of this node was lost {ATTEMPTS} times")
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of each copy of this node, by content hash and plane."""
+        found: dict[str, int] = ray.get(_find_holder().sizes.remote())
         return found
-    return replace(streamed, read_run=found.__getitem__, is_in_memory=True)
+
+    def _views(self, request: CopyRequest) -> Mapping[int, NDArray[np.float16]] | NoRoom:
+        """Return arrays on the node's copy."""
+        if self._holder is None:
+            self.start()
+        answer = ray.get(self._holder.references.remote(request))
+        if isinstance(answer, NoRoom):
+            return answer
+        arrays = ray.get(list(answer.values()))
+        return dict(zip(answer, arrays, strict=True))
 
 
 def store_bytes_of_node() -> int:
@@ -181,24 +221,7 @@ def store_bytes_of_node() -> int:
     return int(STORE_SHARE * resources.get("object_store_memory", 0.0))
 
 
-def _views(request: CopyRequest) -> Mapping[int, NDArray[np.float16]] | NoRoom:
-    """Return arrays on a node's copy; a copy or a holder that was lost is made again."""
-    for _ in range(ATTEMPTS):
-        try:
-            answer = ray.get(_holder().references.remote(request))
-            if isinstance(answer, NoRoom):
-                return answer
-            arrays = ray.get(list(answer.values()))
-            return dict(zip(answer, arrays, strict=True))
-        except ObjectLostError:
-            request = replace(request, was_lost=True)
-        except (RayActorError, ValueError):
-            # The holder died, or its name was just taken or given up by another process.
-            time.sleep(SECONDS_BETWEEN_ATTEMPTS)
-    return NoRoom(reason=f"the copy of this node was lost {ATTEMPTS} times")
-
-
-def _holder() -> Any:
+def _find_holder() -> Any:
     """Return the actor of this node and job, started where there is none."""
     node_id = ray.get_runtime_context().get_node_id()
     options = {

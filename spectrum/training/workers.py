@@ -26,6 +26,7 @@ from spectrum.records import FoldRecord, TrialEpochRecord
 from spectrum.targets import read_target
 from spectrum.training.feeding import open_sequences
 from spectrum.training.feeds import Sequences
+from spectrum.training.node_copies import NodeCopies
 from spectrum.training.place import Parallel
 from spectrum.training.record_lines import FollowedRecords, append_record
 from spectrum.training.trial import draw_trial_folds, fit_trial
@@ -141,7 +142,8 @@ def _work(job: dict[str, Any]) -> tuple[list[TrialEpochRecord], tuple[FoldRecord
     context = train.get_context()
     parallel = Parallel(rank=context.get_world_rank(), num_workers=context.get_world_size())
     config = TrialConfig.model_validate(job["config"])
-    data = _read(Path(job["shards"]), config)
+    copies = NodeCopies()
+    data = _read(Path(job["shards"]), config, copies)
     storage = Path(job["storage"])
     fitting = fit_trial(
         data,
@@ -172,6 +174,6 @@ def _collect(
             append_record(storage / RECORDS_NAME, record)
 
 
-def _read(path: Path, config: TrialConfig) -> Sequences:
+def _read(path: Path, config: TrialConfig, copies: NodeCopies) -> Sequences:
     shards, target = ShardSet.open(path), read_target(config.target)
-    return open_sequences(shards, target, config, has_neighbours=True).data
+    return open_sequences(shards, target, config, copies=copies).data

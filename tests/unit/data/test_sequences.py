@@ -28,8 +28,12 @@ FACES_HOUSES = Target(
 )
 
 
-def sequences(num_volumes: int = 4, stride: int = 3, plane: str = "axial") -> SequencesConfig:
-    return SequencesConfig(num_volumes=num_volumes, stride=stride, plane=plane)
+def sequences(
+    num_volumes: int = 4, stride: int = 3, plane: str = "axial", decimation: int = 1
+) -> SequencesConfig:
+    return SequencesConfig(
+        num_volumes=num_volumes, stride=stride, plane=plane, decimation=decimation
+    )
 
 
 def event(onset_s: float, duration_s: float, trial_type: str = "Face") -> Event:
