@@ -6,10 +6,10 @@ the first has the copy made and the others find it. What it hands out are refere
 them are views of the shared memory, not copies and not to be written to.
 
 Who owns what: the actor owns the objects, and the process that started the actor owns it through
-its ``NodeCopies``: the driver of a study on its own node, the first trial on any other. When one of
-these ends, views that others hold stay good, as the store counts them; who asks next starts a new
-actor and has a new copy made. Nothing outlives the Ray job of the study. Not here: whether volumes
-are shared at all (``feeding``).
+its ``NodeCopies``: the driver of a study on its own node, the first trial on any other. When one
+of these ends, views that others hold stay good, as the store counts them; who asks next starts a
+new actor and has a new copy made. Nothing outlives the Ray job of the study. Not here: whether
+volumes are shared at all (``feeding``).
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ def move_in_plane(slices_BTSHW: Tensor, angle_B: Tensor, shift_B2: Tensor) -> Te
         What comes from outside a slice is 0.
     """
     num, num_volumes, num_slices, height, width = slices_BTSHW.shape
+    if num == 0:
+        return slices_BTSHW
     images = slices_BTSHW.reshape(num, num_volumes * num_slices, height, width)
     theta_B23 = _sampling(angle_B, shift_B2, height / width).to(images)
     grid = functional.affine_grid(theta_B23, list(images.shape), align_corners=False)

@@ -126,6 +126,7 @@ class Asker:
         return True
 
 
+@pytest.mark.slow
 def test_four_processes_that_ask_at_once_have_one_copy(shards: ShardSet) -> None:
     askers = [Asker.remote(str(shards.path)) for _ in range(4)]
     assert len(set(ray.get([asker.take.remote() for asker in askers]))) == 4
@@ -149,6 +150,7 @@ def test_a_copy_whose_holder_was_killed_stays_good_and_is_made_again(
     check_volumes(after, shards)
 
 
+@pytest.mark.slow
 def test_a_copy_outlives_the_process_that_asked_for_it_first(shards: ShardSet) -> None:
     first = Asker.remote(str(shards.path))
     pid = ray.get(first.take.remote())

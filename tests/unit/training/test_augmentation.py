@@ -35,7 +35,7 @@ ALL = {
 }
 
 
-@pytest.mark.parametrize("num_workers", [1, 2, 4])
+@pytest.mark.parametrize("num_workers", [1, 2, 4, 9])
 def test_workers_together_change_two_batches_as_one_does(num_workers: int) -> None:
     batches = [torch.randn(7, 4, 3, 6, 5), torch.randn(5, 4, 3, 6, 5)]
     alone = augmentation(**ALL)
