@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectrum.data.overlaps import overlap_problem
+from spectrum.data.read_ahead import iter_ahead
 from spectrum.data.runs import Event, Problem
 from spectrum.data.units import SequenceData, SequenceRuns, SequenceTable, Unit
 from spectrum.errors import ShardError, TargetError
@@ -29,6 +30,7 @@ __all__ = [
     "cut_event",
     "cut_run",
     "read_in_plane",
+    "read_into",
     "read_sequences",
     "resident_sequences",
     "shape_in_plane",
@@ -38,6 +40,10 @@ __all__ = [
 AXES_OF_PLANE: Final = {"axial": (0, 1, 2, 3), "coronal": (0, 2, 1, 3), "sagittal": (0, 3, 1, 2)}
 """How the axes V, Z, Y, X of a stored run become V, S, H, W. Axial slices are stacked along Z (H
 is Y, W is X), coronal along Y (H is Z, W is X), sagittal along X (H is Z, W is Y)."""
+
+READERS: Final = 2
+"""Threads that read a set into memory: checksums and copies keep two busy, and one trial of a
+search has one core for itself."""
 
 ONSET_TOLERANCE_VOLUMES: Final = 1e-6
 """Onsets are decimal text and TR is a float; a volume this little late still begins in time."""
@@ -172,8 +178,7 @@ def resident_sequences(sequences: SequenceRuns) -> SequenceData:
     first_volume_of_run = np.full(len(sequences.volumes_of_run), -1, dtype=np.int64)
     first_volume_of_run[used] = np.cumsum(volumes) - volumes
     slices_VSHW = np.empty((int(volumes.sum()), *sequences.volume_shape), dtype=np.float16)
-    for index, row, count in zip(used, first_volume_of_run[used], volumes, strict=True):
-        slices_VSHW[row : row + count] = sequences.read_run(index)
+    read_into(slices_VSHW, sequences)
     return SequenceData(
         slices_VSHW=slices_VSHW,
         first_volume_of_run=first_volume_of_run,
@@ -181,6 +186,20 @@ def resident_sequences(sequences: SequenceRuns) -> SequenceData:
         paired=sequences.paired,
         content_hash=sequences.content_hash,
     )
+
+
+def read_into(slices_VSHW: NDArray[np.float16], sequences: SequenceRuns) -> None:
+    """Read all runs of some sequences into an array, one after the other, by several threads."""
+    used = list(sequences.table.used_runs)
+    ends = np.cumsum(sequences.volumes_of_run[used])
+
+    def read(place: int) -> None:
+        run = used[place]
+        first = ends[place] - sequences.volumes_of_run[run]
+        slices_VSHW[first : ends[place]] = sequences.read_run(run)
+
+    for _ in iter_ahead(read, range(len(used)), depth=2 * READERS, num_threads=READERS):
+        """Errors are raised here."""
 
 
 def stream_sequences(shards: ShardSet, target: Target, config: SequencesConfig) -> SequenceRuns:

@@ -72,6 +72,7 @@ class ShardFile:
 
     def __init__(self, path: Path, shape_SHW: tuple[int, int, int]) -> None:
         self._path = path
+        self._views: dict[int, NDArray[np.uint8]] = {}
         with _told_errors(path):
             check_raw_footer(path)
             self._metadata = pq.read_metadata(path)
@@ -92,9 +93,14 @@ class ShardFile:
     def read_slices(self, run: ShardRun) -> NDArray[np.float16]:
         """Return the volumes of a run, (V, S, H, W), not writable; raise ShardError."""
         self._check_row_group(run.row_group)
-        raw = self._view_slices(run)
+        raw = self._views.get(run.row_group)
+        if raw is None:
+            raw = self._view_slices(run)
         if raw is None:
             raw = _slices(self.read_row_group(run.row_group, ("slices",)), run)
+        else:
+            # A view takes no memory, and a checksum that was compared need not be again.
+            self._views[run.row_group] = raw
         return raw.view("<f2").reshape(run.num_volumes, *run.shape_SHW)
 
     def _view_slices(self, run: ShardRun) -> NDArray[np.uint8] | None:

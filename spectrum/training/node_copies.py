@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 from ray.exceptions import ObjectLostError, ObjectStoreFullError, OutOfDiskError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from spectrum.data.read_ahead import iter_ahead
 from spectrum.data.sequences import read_in_plane
 from spectrum.data.shards import ShardSet
 from spectrum.data.units import SequenceRuns
 from spectrum.errors import ShardError
-from spectrum.training.read_ahead import iter_ahead
 
 __all__ = ["CopyHolder", "CopyRequest", "NoRoom", "NodeCopies", "store_bytes_of_node"]
 

@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spectrum.data.read_ahead import iter_ahead
 from spectrum.data.units import SequenceRuns
 from spectrum.training.levels import VolumeSum, places_looked_at, root_mean_square, sum_of_volume
-from spectrum.training.read_ahead import iter_ahead
 
 __all__ = ["RunCache", "RunFeed"]
 

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from spectrum.data.read_ahead import iter_ahead
 from spectrum.data.units import SequenceRuns
-from spectrum.training.read_ahead import iter_ahead
 from spectrum.training.resident import ResidentData
 from spectrum.training.run_feed import RunCache, RunFeed
 from tests.unit.training.planted import by_run, planted_data

@@ -1,7 +1,7 @@
 """Work done before it is asked for, in order and so far ahead and no farther.
 
 Plain threads: numpy, Arrow and checksums let go of the interpreter while they work. Not here: what
-is read (``run_feed``).
+is read and when (``sequences``, ``training.run_feed``).
 """
 
 from __future__ import annotations
