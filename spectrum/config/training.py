@@ -1,4 +1,4 @@
-"""How a model is fitted: optimiser, schedule per step, loss, augmentation, precision, workers."""
+"""How a model is fitted: optimiser, schedule, loss, augmentation, feeding, precision, workers."""
 
 from __future__ import annotations
 
@@ -64,6 +64,54 @@ class TrainingConfig(FrozenConfig):
 
     slice_drop_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the slices of a training sequence that are set to zero at random."""
+
+    temporal_mask_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Longest share of a training sequence's volumes that one block of volumes hides; the block's
+    length is drawn evenly from none to that share, rounded up, and one volume always stays. A
+    hidden volume becomes the mean of those that stay. 0 hides none."""
+
+    spatial_mask_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Largest share of a training sequence's voxels that one cuboid sets to zero, in all its
+    volumes; the share is drawn evenly from 0 up, and the cuboid has the proportions of the volume.
+    0 cuts nothing."""
+
+    intensity_scale_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Each training sequence is multiplied by a factor drawn evenly from 1 minus this to 1 plus
+    this; 0 multiplies nothing."""
+
+    intensity_shift_fraction: float = Field(default=0.0, ge=0.0, le=10.0)
+    """To each training sequence a constant is added inside the brain, drawn evenly from minus this
+    to plus this, over the root mean square of the training voxels; 0 adds nothing."""
+
+    rotation_degrees: float = Field(default=0.0, ge=0.0, le=45.0)
+    """Largest in-plane rotation of a training sequence about the centre of its slices, degrees;
+    drawn evenly to either side, the same for all its slices and volumes. Voxels count as square in
+    the plane, as they are on the ``common`` grid. 0 turns nothing."""
+
+    shift_fraction: float = Field(default=0.0, ge=0.0, le=0.5)
+    """Largest in-plane shift of a training sequence along rows and along columns, over the slice's
+    edge in that direction; drawn evenly to either side. 0 shifts nothing."""
+
+    mirror_fraction: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of training sequences whose left and right change places. 0 by default: hemispheres
+    differ in what they do and in shape, and learning is lateralised (verbal rules left, spatial
+    memory right), so a mirrored brain is one that does not exist, with the class of one that does.
+    """
+
+    shuffle_runs: int | None = Field(default=None, ge=1)
+    """Runs whose sequences are mixed at a time: each epoch takes the runs in random order, so many
+    after another, and mixes the sequences of those. None mixes the sequences of all runs. A number
+    lets ``feeding: stream`` read each run once an epoch; it changes the order, in every mode."""
+
+    feeding: Literal["auto", "device", "node", "stream"] = "auto"
+    """Where volumes wait until a batch needs them. ``device``: all on the device, a copy for each
+    process. ``node``: all in the shared memory of the node (Ray's object store), one copy for the
+    trials and workers there. ``stream``: on disk, read ahead in the order of the batches.
+    ``auto``: the first of these that the volumes fit in, shared memory first without a GPU. It
+    changes no number."""
+
+    stream_gib: float = Field(default=2.0, gt=0.0, le=4096.0)
+    """Memory for volumes that ``feeding: stream`` keeps of what it read, GiB a process."""
 
     patience_epochs: int | None = Field(default=None, ge=1)
     """Epochs without a better monitor loss before a fold stops; None trains all epochs and keeps

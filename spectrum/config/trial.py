@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from spectrum.config.data import DataConfig
 from spectrum.config.frozen import FrozenConfig
@@ -43,10 +43,21 @@ class SequencesConfig(FrozenConfig):
     """Volumes T in one sequence."""
 
     stride: int = Field(default=8, ge=1, le=1024)
-    """Volumes between the starts of two sequences of a run or an event."""
+    """Volumes of the run between the starts of two sequences of a run or an event, whatever the
+    decimation."""
+
+    decimation: int = Field(default=1, ge=1, le=64)
+    """Every n-th volume of the run is in a sequence: T volumes span (T - 1) n + 1 volumes of the
+    run, and lie n repetition times apart. Volumes between are left out, not averaged. 1 takes
+    consecutive volumes."""
 
     plane: Literal["axial", "coronal", "sagittal"] = "axial"
     """Plane of a slice: axial slices are stacked along Z, coronal along Y, sagittal along X."""
+
+    @property
+    def span(self) -> int:
+        """Volumes of the run from the first to the last of a sequence, both included."""
+        return (self.num_volumes - 1) * self.decimation + 1
 
 
 class TrialConfig(FrozenConfig):
@@ -78,6 +89,16 @@ class TrialConfig(FrozenConfig):
 
     seed: int = Field(default=0, ge=0)
     """Seed of weights, order and augmentation."""
+
+    @model_validator(mode="after")
+    def _hides_no_lone_volume(self) -> Self:
+        fraction = self.training.temporal_mask_fraction
+        if fraction and self.sequences.num_volumes == 1:
+            raise ValueError(
+                f"training.temporal_mask_fraction is {fraction} with sequences.num_volumes: 1, "
+                "where nothing can be hidden. Set it to 0, or take longer sequences"
+            )
+        return self
 
 
 def canonical_json(value: Any) -> str:

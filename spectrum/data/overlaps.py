@@ -31,8 +31,7 @@ def shared_volumes(table: SequenceTable) -> NDArray[np.bool_]:
 
 def _places(table: SequenceTable) -> NDArray[np.int64]:
     """Give each volume of each run a number of its own: (number of sequences, T)."""
-    steps = np.arange(table.num_volumes, dtype=np.int64)
-    volumes = table.start_of_sequence[:, None] + steps
+    volumes = table.volumes_of_sequence
     runs = table.run_of_sequence[:, None]
     return np.asarray(runs * (volumes.max(initial=0) + 1) + volumes, dtype=np.int64)
 

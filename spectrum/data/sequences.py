@@ -15,45 +15,61 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectrum.data.overlaps import overlap_problem
+from spectrum.data.read_ahead import iter_ahead
 from spectrum.data.runs import Event, Problem
-from spectrum.data.units import SequenceData, SequenceTable, Unit
+from spectrum.data.units import SequenceData, SequenceRuns, SequenceTable, Unit
 from spectrum.errors import ShardError, TargetError
 
 if TYPE_CHECKING:
     from spectrum.config import SequencesConfig
-    from spectrum.data.shards import ShardRun, ShardSet
+    from spectrum.data.shards import ShardReader, ShardRun, ShardSet
     from spectrum.targets import EventRule, Target
 
-__all__ = ["build_table", "cut_event", "cut_run", "read_sequences"]
+__all__ = [
+    "build_table",
+    "cut_event",
+    "cut_run",
+    "read_in_plane",
+    "read_into",
+    "read_sequences",
+    "resident_sequences",
+    "shape_in_plane",
+    "stream_sequences",
+]
 
 AXES_OF_PLANE: Final = {"axial": (0, 1, 2, 3), "coronal": (0, 2, 1, 3), "sagittal": (0, 3, 1, 2)}
 """How the axes V, Z, Y, X of a stored run become V, S, H, W. Axial slices are stacked along Z (H
 is Y, W is X), coronal along Y (H is Z, W is X), sagittal along X (H is Z, W is Y)."""
 
+READERS: Final = 2
+"""Threads that read a set into memory: checksums and copies keep two busy, and one trial of a
+search has one core for itself."""
+
 ONSET_TOLERANCE_VOLUMES: Final = 1e-6
 """Onsets are decimal text and TR is a float; a volume this little late still begins in time."""
 
 
-def cut_run(num_volumes_of_run: int, *, num_volumes: int, stride: int) -> NDArray[np.int64]:
+def cut_run(num_volumes_of_run: int, *, span: int, stride: int) -> NDArray[np.int64]:
     """Return where the sequences of a whole run begin.
 
     Parameters
     ----------
     num_volumes_of_run : V, >= 0
-    num_volumes : T, >= 1
+    span : volumes of the run from the first to the last of a sequence, >= 1
+        T without decimation, (T - 1) n + 1 where every n-th volume is taken.
     stride : volumes between two starts, >= 1
 
     Returns
     -------
     starts : volumes from the start of the run
-        Every window of T volumes that lies inside the run; empty where V < T.
+        Every window of that span that lies inside the run; empty where V is less.
 
     Examples
     --------
-    >>> cut_run(11, num_volumes=4, stride=3).tolist()
+    >>> cut_run(11, span=4, stride=3).tolist()
     [0, 3, 6]
     """
-    return np.arange(0, num_volumes_of_run - num_volumes + 1, stride, dtype=np.int64)
+    return np.arange(0, num_volumes_of_run - span + 1, stride, dtype=np.int64)
 
 
 def cut_event(
@@ -61,7 +77,7 @@ def cut_event(
     num_volumes_of_run: int,
     *,
     tr_s: float,
-    num_volumes: int,
+    span: int,
     stride: int,
 ) -> NDArray[np.int64]:
     """Return where the sequences of one event begin.
@@ -72,7 +88,7 @@ def cut_event(
         Already delayed by the haemodynamic response.
     num_volumes_of_run : V, >= 0
     tr_s : seconds, > 0
-    num_volumes : T, >= 1
+    span : volumes of the run from the first to the last of a sequence, >= 1
     stride : volumes between two starts, >= 1
 
     Returns
@@ -86,8 +102,8 @@ def cut_event(
     first, end = (
         math.ceil(second / tr_s - ONSET_TOLERANCE_VOLUMES) for second in (span_s[0], span_s[1])
     )
-    starts = np.arange(first, max(end - num_volumes, first) + 1, stride, dtype=np.int64)
-    return starts[(starts >= 0) & (starts + num_volumes <= num_volumes_of_run)]
+    starts = np.arange(first, max(end - span, first) + 1, stride, dtype=np.int64)
+    return starts[(starts >= 0) & (starts + span <= num_volumes_of_run)]
 
 
 def build_table(
@@ -99,7 +115,7 @@ def build_table(
     ----------
     runs : all runs of the shard set, in its order
     target : gives each run, or each event, its class
-    config : length and stride of a sequence
+    config : length, stride and decimation of a sequence
 
     Returns
     -------
@@ -125,6 +141,7 @@ def build_table(
         units=tuple(cut.unit for cut in cuts),
         classes=target.classes,
         num_volumes=config.num_volumes,
+        decimation=config.decimation,
         run_of_sequence=np.repeat(run_of_unit, counts),
         start_of_sequence=np.concatenate([cut.starts for cut in cuts]),
         unit_of_sequence=np.repeat(np.arange(len(cuts), dtype=np.int64), counts),
@@ -144,45 +161,94 @@ def read_sequences(shards: ShardSet, target: Target, config: SequencesConfig) ->
     ----------
     shards : an open shard set
     target : gives each run, or each event, its class
-    config : length, stride and plane of a sequence
+    config : length, stride, decimation and plane of a sequence
 
     Returns
     -------
     data : slices_VSHW float16, one run after the other in the order of the shard set
         Only runs with a unit are read.
     """
-    runs = shards.manifest.runs
-    table = build_table(runs, target, config)
-    used = sorted({unit.run_index for unit in table.units})
-    volumes = np.array([runs[index].num_volumes for index in used], dtype=np.int64)
-    first_volume_of_run = np.full(len(runs), -1, dtype=np.int64)
+    return resident_sequences(stream_sequences(shards, target, config))
+
+
+def resident_sequences(sequences: SequenceRuns) -> SequenceData:
+    """Read all runs of some sequences into one array, one after the other."""
+    used = list(sequences.table.used_runs)
+    volumes = sequences.volumes_of_run[used]
+    first_volume_of_run = np.full(len(sequences.volumes_of_run), -1, dtype=np.int64)
     first_volume_of_run[used] = np.cumsum(volumes) - volumes
+    slices_VSHW = np.empty((int(volumes.sum()), *sequences.volume_shape), dtype=np.float16)
+    read_into(slices_VSHW, sequences)
     return SequenceData(
-        slices_VSHW=_read_runs(shards, used, config.plane),
+        slices_VSHW=slices_VSHW,
         first_volume_of_run=first_volume_of_run,
-        table=table,
-        paired=target.paired,
-        content_hash=shards.manifest.content_hash,
+        table=sequences.table,
+        paired=sequences.paired,
+        content_hash=sequences.content_hash,
     )
 
 
-def _read_runs(shards: ShardSet, used: Sequence[int], plane: str) -> NDArray[np.float16]:
-    axes = AXES_OF_PLANE[plane]
-    runs = [shards.manifest.runs[index] for index in used]
-    shape_ZYX = shards.manifest.shape_SHW
-    total = sum(run.num_volumes for run in runs)
-    slices_VSHW = np.empty((total, *(shape_ZYX[axis - 1] for axis in axes[1:])), dtype=np.float16)
-    row = 0
-    for run in runs:
-        slices_VZYX = shards.read_run(run)
-        if slices_VZYX.shape != (run.num_volumes, *shape_ZYX):
-            raise ShardError(
-                f"{run.key} holds slices of shape {slices_VZYX.shape}; the manifest says "
-                f"{(run.num_volumes, *shape_ZYX)}. Make the shards again with `spectrum prepare`."
-            )
-        slices_VSHW[row : row + run.num_volumes] = slices_VZYX.transpose(axes)
-        row += run.num_volumes
-    return slices_VSHW
+def read_into(slices_VSHW: NDArray[np.float16], sequences: SequenceRuns) -> None:
+    """Read all runs of some sequences into an array, one after the other, by several threads."""
+    used = list(sequences.table.used_runs)
+    ends = np.cumsum(sequences.volumes_of_run[used])
+
+    def read(place: int) -> None:
+        run = used[place]
+        first = ends[place] - sequences.volumes_of_run[run]
+        slices_VSHW[first : ends[place]] = sequences.read_run(run)
+
+    for _ in iter_ahead(read, range(len(used)), depth=2 * READERS, num_threads=READERS):
+        """Errors are raised here."""
+
+
+def stream_sequences(shards: ShardSet, target: Target, config: SequencesConfig) -> SequenceRuns:
+    """Cut the runs that a target uses into sequences, and read none before it is asked for.
+
+    Parameters
+    ----------
+    shards : an open shard set
+    target : gives each run, or each event, its class
+    config : length, stride, decimation and plane of a sequence
+    """
+    manifest = shards.manifest
+    reader = shards.reader()
+    return SequenceRuns(
+        read_run=lambda index: read_in_plane(
+            reader, manifest.runs[index], manifest.shape_SHW, config.plane
+        ),
+        is_in_memory=False,
+        volume_shape=shape_in_plane(manifest.shape_SHW, config.plane),
+        volumes_of_run=np.array([run.num_volumes for run in manifest.runs], dtype=np.int64),
+        table=build_table(manifest.runs, target, config),
+        paired=target.paired,
+        content_hash=manifest.content_hash,
+    )
+
+
+def shape_in_plane(shape_ZYX: tuple[int, int, int], plane: str) -> tuple[int, int, int]:
+    """Return S, H and W of a stored volume in a plane."""
+    num_slices, height, width = (shape_ZYX[axis - 1] for axis in AXES_OF_PLANE[plane][1:])
+    return num_slices, height, width
+
+
+def read_in_plane(
+    reader: ShardReader, run: ShardRun, shape_ZYX: tuple[int, int, int], plane: str
+) -> NDArray[np.float16]:
+    """Return a view of the volumes of a run in a plane, (V, S, H, W), not writable.
+
+    Raises
+    ------
+    ShardError
+        Where the run has another shape than the manifest says.
+    """
+    slices_VZYX = reader.read_run(run)
+    if slices_VZYX.shape != (run.num_volumes, *shape_ZYX):
+        raise ShardError(
+            f"{run.key} holds slices of shape {slices_VZYX.shape}; the manifest says "
+            f"{(run.num_volumes, *shape_ZYX)}. Make the shards again with `spectrum prepare`."
+        )
+    return slices_VZYX.transpose(AXES_OF_PLANE[plane])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +272,8 @@ def _cut(index: int, run: ShardRun, target: Target, config: SequencesConfig) -> 
     if not part.cuts:
         return part
     starts = np.concatenate([cut.starts for cut in part.cuts])
-    used = np.unique(starts[:, None] + np.arange(config.num_volumes))
+    offsets = np.arange(config.num_volumes) * config.decimation
+    used = np.unique(starts[:, None] + offsets)
     return replace(part, volumes_left_out=run.num_volumes - used.size)
 
 
@@ -214,9 +281,9 @@ def _cut_whole_run(index: int, run: ShardRun, target: Target, config: SequencesC
     name = target.class_of(run.key)
     if name is None:
         return _RunPart(problems=(_unlabelled(run, target),))
-    if run.num_volumes < config.num_volumes:
+    if run.num_volumes < config.span:
         return _RunPart(problems=(_too_short(run, config),))
-    starts = cut_run(run.num_volumes, num_volumes=config.num_volumes, stride=config.stride)
+    starts = cut_run(run.num_volumes, span=config.span, stride=config.stride)
     unit = Unit(
         key=run.key,
         name=str(run.key),
@@ -236,7 +303,7 @@ def _cut_events(index: int, run: ShardRun, target: Target, config: SequencesConf
     labelled = [(number, event, name) for number, event, name in named if name is not None]
     if not labelled:
         return _RunPart(problems=(_unlabelled(run, target),))
-    if run.num_volumes < config.num_volumes:
+    if run.num_volumes < config.span:
         return _RunPart(problems=(_too_short(run, config),))
     cuts, problems = [], []
     for number, event, name in labelled:
@@ -265,7 +332,7 @@ def _event_starts(
         rule.window_s(event.onset_s, event.duration_s),
         run.num_volumes,
         tr_s=run.tr_s,
-        num_volumes=config.num_volumes,
+        span=config.span,
         stride=config.stride,
     )
 
@@ -287,7 +354,7 @@ def _too_short(run: ShardRun, config: SequencesConfig) -> Problem:
     return Problem(
         code="too-short",
         path=str(run.key),
-        message=f"{run.key} has {run.num_volumes} volumes and a sequence {config.num_volumes}, "
+        message=f"{run.key} has {run.num_volumes} volumes and a sequence {_length(config)}, "
         "so it is not used. Lower sequences.num_volumes to use it.",
     )
 
@@ -297,9 +364,16 @@ def _event_outside(number: int, event: Event, run: ShardRun, config: SequencesCo
         code="event-outside",
         path=f"{run.key}#{number}",
         message=f"{run.key}: event {number} ({event.trial_type}) at {event.onset_s:g} s has no "
-        f"window of {config.num_volumes} volumes inside the run's {run.num_volumes}, so it is not "
+        f"window of {_length(config)} volumes inside the run's {run.num_volumes}, so it is not "
         "used. Lower sequences.num_volumes to use it.",
     )
+
+
+def _length(config: SequencesConfig) -> str:
+    """Return the volumes that a sequence spans, as text."""
+    if config.decimation == 1:
+        return str(config.num_volumes)
+    return f"{config.span} (with sequences.decimation {config.decimation})"
 
 
 def _no_unit(num_runs: int, target: Target, problems: Sequence[Problem]) -> str:

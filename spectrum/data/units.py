@@ -5,8 +5,10 @@ Not here: how sequences are cut (``sequences``) and how folds are drawn (``folds
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,9 @@ from spectrum.data.runs import Problem
 from spectrum.entities import RunKey
 from spectrum.records import Prediction
 
-__all__ = ["Fold", "SequenceData", "SequenceTable", "Unit"]
+__all__ = ["Fold", "SequenceData", "SequenceRuns", "SequenceTable", "Unit"]
+
+BYTES_OF_VALUE: Final = np.dtype(np.float16).itemsize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +69,8 @@ class SequenceTable:
     """Which volumes make which sequence, of which unit.
 
     ``start_of_sequence`` counts volumes within the run; all three arrays have one entry a
-    sequence, ordered by unit, then by start. ``num_volumes`` is T.
+    sequence, ordered by unit, then by start. ``num_volumes`` is T; every ``decimation``-th volume
+    of the run is in a sequence.
     """
 
     units: tuple[Unit, ...]
@@ -78,6 +83,22 @@ class SequenceTable:
     problems: tuple[Problem, ...] = ()
     image_of_run: tuple[str, ...] = ()
     target: str = ""
+    decimation: int = 1
+
+    @property
+    def used_runs(self) -> tuple[int, ...]:
+        """Indices of the runs that a unit uses, ascending."""
+        return tuple(sorted({unit.run_index for unit in self.units}))
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Volumes of the run from the start of a sequence to each of its volumes, (T,)."""
+        return np.arange(self.num_volumes, dtype=np.int64) * self.decimation
+
+    @property
+    def volumes_of_sequence(self) -> NDArray[np.int64]:
+        """Volumes of each sequence, counted within its run, (number of sequences, T)."""
+        return self.start_of_sequence[:, None] + self.offsets
 
     @property
     def class_of_sequence(self) -> NDArray[np.int64]:
@@ -108,10 +129,42 @@ class SequenceData:
     content_hash: str
 
     @property
+    def volume_shape(self) -> tuple[int, int, int]:
+        """Slices, rows and columns of a volume, in the plane asked for."""
+        num_slices, height, width = self.slices_VSHW.shape[1:]
+        return num_slices, height, width
+
+    @property
     def first_volume_of_sequence(self) -> NDArray[np.int64]:
         """Row of ``slices_VSHW`` where each sequence begins."""
         table = self.table
         return self.first_volume_of_run[table.run_of_sequence] + table.start_of_sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceRuns:
+    """Sequences whose volumes lie apart, run by run: in shared memory, or on disk until read.
+
+    ``read_run(run_index)`` returns the volumes of a run that a unit uses, (V, S, H, W) float16, in
+    the plane asked for, perhaps as a view with other strides, not to be written to; several
+    threads may call it. ``is_in_memory`` says whether that costs nothing; the arrays are
+    contiguous then. ``volumes_of_run`` counts the volumes of all runs of the shard set,
+    ``volume_shape`` is S, H, W.
+    """
+
+    read_run: Callable[[int], NDArray[np.float16]]
+    is_in_memory: bool
+    volume_shape: tuple[int, int, int]
+    volumes_of_run: NDArray[np.int64]
+    table: SequenceTable
+    paired: bool
+    content_hash: str
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all volumes of the runs that a unit uses."""
+        num_volumes = int(self.volumes_of_run[list(self.table.used_runs)].sum())
+        return num_volumes * math.prod(self.volume_shape) * BYTES_OF_VALUE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

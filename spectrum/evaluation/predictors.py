@@ -90,8 +90,7 @@ def _event_numbers(shards: ShardSet, table: SequenceTable) -> list[dict[str, flo
 
 
 def _volumes_of(unit_index: int, table: SequenceTable) -> NDArray[np.int64]:
-    starts = table.start_of_sequence[table.unit_of_sequence == unit_index]
-    return np.unique(starts[:, None] + np.arange(table.num_volumes))
+    return np.unique(table.volumes_of_sequence[table.unit_of_sequence == unit_index])
 
 
 def _relative(values: Floats, volumes: NDArray[np.int64]) -> float:

@@ -136,6 +136,7 @@ class StudyDriver:
     def conclude(self, number: int, end: TrialEnd) -> None:
         """Take what a trial that trained all its epochs leaves."""
         self._live[number].end = end
+        self.notes += [note for note in end.notes if note not in self.notes]
 
     def fail(self, number: int, failure: Failure) -> None:
         """Take the cause for which a trial ends; the first cause counts."""

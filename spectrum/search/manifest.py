@@ -26,6 +26,8 @@ FREE_TO_CHANGE: Final = (
     "study.num_trials",
     "study.max_failed",
     "study.gpus_per_trial",
+    "base.training.feeding",
+    "base.training.stream_gib",
 )
 """Parts of a space that decide no number of a trial."""
 

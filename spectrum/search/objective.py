@@ -9,20 +9,24 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spectrum.config import TrialConfig, canonical_json
 from spectrum.data.folds import check_folds, read_folds
 from spectrum.data.pipeline import prepare
 from spectrum.data.runs import RunTable
-from spectrum.data.sequences import read_sequences
 from spectrum.data.shards import ShardSet
 from spectrum.data.store import prune_sets
-from spectrum.data.units import Fold, SequenceData, SequenceTable
+from spectrum.data.units import Fold, SequenceTable
 from spectrum.errors import ShardError
 from spectrum.records import TrialEpochRecord
 from spectrum.scores import further_metrics
 from spectrum.search.trials import TrialEnd
 from spectrum.targets import Target
+
+if TYPE_CHECKING:
+    from spectrum.training.feeding import FedSequences
+    from spectrum.training.node_copies import NodeCopies
 
 __all__ = ["SharedInputs", "StudyObjective", "folds_of_trial"]
 
@@ -54,7 +58,8 @@ class StudyObjective:
     def __init__(self, shared: SharedInputs) -> None:
         self._shared = shared
         self._key = ""
-        self._data: SequenceData | None = None
+        self._fed: FedSequences | None = None
+        self._copies: NodeCopies | None = None
 
     def __call__(
         self, number: int, config: TrialConfig
@@ -65,28 +70,44 @@ class StudyObjective:
         from spectrum.training.trial import fit_trial
 
         torch.set_num_threads(1)
-        data = self._read(config)
+        fed = self._read(config)
+        data = fed.data
         folds = folds_of_trial(self._shared.folds, data.table, config)
         checkpoints = self._shared.trials / str(number) / "checkpoints"
         records = yield from fit_trial(data, folds, config, checkpoints=checkpoints)
         predictions = tuple(p for record in records for p in record.predictions)
-        return TrialEnd(folds=records, metrics=further_metrics(predictions, data.table.classes))
-
-    def _read(self, config: TrialConfig) -> SequenceData:
-        shards = self._open(config)
-        key = canonical_json(
-            [shards.manifest.content_hash, config.sequences.model_dump(mode="json")]
+        return TrialEnd(
+            folds=records,
+            metrics=further_metrics(predictions, data.table.classes),
+            notes=(fed.choice.note,),
         )
-        if self._data is None or key != self._key:
-            self._data = None
+
+    def _read(self, config: TrialConfig) -> FedSequences:
+        from spectrum.training.feeding import open_sequences
+        from spectrum.training.node_copies import NodeCopies
+
+        self._copies = self._copies or NodeCopies()
+        shards = self._open(config)
+        training = config.training
+        key = canonical_json(
+            [
+                shards.manifest.content_hash,
+                config.sequences.model_dump(mode="json"),
+                [training.feeding, training.device],
+            ]
+        )
+        if self._fed is None or key != self._key:
+            # Let go of the volumes of the last trial before those of this one come.
+            self._fed = None
+            target = self._shared.target
             try:
-                self._data = read_sequences(shards, self._shared.target, config.sequences)
+                self._fed = open_sequences(shards, target, config, copies=self._copies)
             except ShardError:
                 # Another trial may have evicted the set between opening and reading.
                 shards = self._open(config)
-                self._data = read_sequences(shards, self._shared.target, config.sequences)
+                self._fed = open_sequences(shards, target, config, copies=self._copies)
             self._key = key
-        return self._data
+        return self._fed
 
     def _open(self, config: TrialConfig) -> ShardSet:
         """Return the set of a recipe; sets used longest ago make room for one newly made."""

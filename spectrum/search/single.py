@@ -16,14 +16,16 @@ from spectrum.config import TrialConfig
 from spectrum.data.bids import index_bids
 from spectrum.data.folds import fold_manifest
 from spectrum.data.pipeline import prepare
-from spectrum.data.sequences import read_sequences
+from spectrum.data.sequences import stream_sequences
 from spectrum.data.shards import ShardSet
-from spectrum.data.units import Fold, SequenceData
+from spectrum.data.units import Fold
 from spectrum.errors import SearchError
 from spectrum.evaluation.audit import FloorRecord, measure_floor
 from spectrum.records import FoldRecord, ScoreRecord, TrialEpochRecord
 from spectrum.search.preparation import left_out_notes
-from spectrum.targets import read_target
+from spectrum.targets import Target, read_target
+from spectrum.training.feeding import open_sequences
+from spectrum.training.feeds import Sequences
 from spectrum.training.trial import draw_trial_folds, fit_trial
 
 __all__ = ["TrainResult", "train_single"]
@@ -101,7 +103,7 @@ def train_single(
     table = index_bids(roots, config.data)
     prepared = prepare(table, config.preprocessing, shards_root=shards_root, target=target)
     shards = ShardSet.open(prepared.shards)
-    data = read_sequences(shards, target, config.sequences)
+    data, feeding_notes = _open(shards, target, config)
     folds = draw_trial_folds(data, config)
     floor = measure_floor(shards, data.table, folds, target=target, scheme=config.folds.scheme)
     out.mkdir(parents=True)
@@ -119,7 +121,10 @@ def train_single(
         sequences_per_second=sum(seen.values()) / max(seconds, 1e-9),
         checkpoint=out / "checkpoints",
         refused=tuple(asdict(p) for p in (*table.refused_files, *prepared.refused)),
-        notes=left_out_notes(table, prepared.notes, data.table, manifest),
+        notes=(
+            *left_out_notes(table, prepared.notes, data.table, manifest),
+            *feeding_notes,
+        ),
     )
     _write_json(
         out / "result.json", {**result.to_json(), "config": config.model_dump(mode="json")}
@@ -127,8 +132,18 @@ def train_single(
     return result
 
 
+def _open(
+    shards: ShardSet, target: Target, config: TrialConfig
+) -> tuple[Sequences, tuple[str, ...]]:
+    """Return sequences, and how they are fed; of several workers each opens its own."""
+    if config.training.workers > 1:
+        return stream_sequences(shards, target, config.sequences), ()
+    fed = open_sequences(shards, target, config)
+    return fed.data, (fed.choice.note,)
+
+
 def _fit(
-    data: SequenceData,
+    data: Sequences,
     shards: ShardSet,
     folds: tuple[Fold, ...],
     config: TrialConfig,

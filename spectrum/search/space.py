@@ -38,6 +38,8 @@ REASON_OF_FIXED: Final = {
     "seed": "the best of several seeds is luck, not a choice",
     "training.monitor_fraction": "folds are drawn once, with their monitor groups",
     "training.workers": "trials of one study share their resources evenly",
+    "training.feeding": "it changes no number",
+    "training.stream_gib": "it changes no number",
 }
 """Config paths, or sections, that are never searched, and why."""
 

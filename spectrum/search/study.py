@@ -161,6 +161,7 @@ def _run(
     on_progress: Progress | None,
 ) -> None:
     from spectrum.search.tune_adapters import run_trials
+    from spectrum.training.node_copies import NodeCopies
 
     shared = SharedInputs(
         table=prepared.table,
@@ -170,6 +171,10 @@ def _run(
         trials=study.trials,
         disk_bytes=_disk_bytes(prepared.space),
     )
+    # Held here, the copy of this node outlives the trials that read it.
+    copies = NodeCopies()
+    if prepared.space.default_config.training.feeding in ("auto", "node"):
+        copies.start()
     run_trials(
         driver,
         partial(StudyObjective, shared),

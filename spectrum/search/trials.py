@@ -17,10 +17,14 @@ __all__ = ["Failure", "Objective", "ObjectiveMaker", "TrialEnd"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialEnd:
-    """What a trial that trained all its epochs leaves: its folds, and further metrics by name."""
+    """What a trial that trained all its epochs leaves: its folds, and further metrics by name.
+
+    ``notes`` are sentences for the user of the study; one that was told already is not repeated.
+    """
 
     folds: tuple[FoldRecord, ...]
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["draw_epoch", "iter_batches", "num_steps"]
+__all__ = ["draw_epoch", "iter_batches", "num_steps", "order_by_runs"]
 
 
 def num_steps(num_sequences: int, *, batch_size: int, min_steps: int) -> int:
@@ -19,7 +21,13 @@ def num_steps(num_sequences: int, *, batch_size: int, min_steps: int) -> int:
 
 
 def draw_epoch(
-    sequences: Tensor, *, batch_size: int, min_steps: int, generator: torch.Generator
+    sequences: Tensor,
+    *,
+    batch_size: int,
+    min_steps: int,
+    generator: torch.Generator,
+    run_of_sequence: NDArray[np.int64] | None = None,
+    shuffle_runs: int | None = None,
 ) -> Tensor:
     """Return the sequences of one epoch in random order, pass after pass.
 
@@ -30,10 +38,36 @@ def draw_epoch(
     min_steps : steps
         A set too small for so many steps is passed over several times; each pass is a permutation.
     generator : CPU generator
+    run_of_sequence : run of every sequence that an index may name
+    shuffle_runs : runs whose sequences are mixed at a time, >= 1; None mixes all
     """
     passes = _num_passes(len(sequences), batch_size, min_steps)
-    orders = [torch.randperm(len(sequences), generator=generator) for _ in range(passes)]
+    if shuffle_runs is None or run_of_sequence is None:
+        orders = [torch.randperm(len(sequences), generator=generator) for _ in range(passes)]
+    else:
+        runs = torch.from_numpy(run_of_sequence)[sequences]
+        orders = [order_by_runs(runs, shuffle_runs, generator) for _ in range(passes)]
     return sequences[torch.cat(orders)]
+
+
+def order_by_runs(runs: Tensor, runs_at_a_time: int, generator: torch.Generator) -> Tensor:
+    """Return a random permutation that takes the runs in random order, some at a time.
+
+    Parameters
+    ----------
+    runs : (N,), run of each sequence
+    runs_at_a_time : runs whose sequences are mixed with each other, >= 1
+    generator : CPU generator
+
+    Returns
+    -------
+    order : (N,), a permutation
+        Sequences of a group of runs stand together, in random order.
+    """
+    distinct, which = np.unique(runs.numpy(), return_inverse=True)
+    group_of_run = torch.randperm(len(distinct), generator=generator) // runs_at_a_time
+    mixed = torch.randperm(len(runs), generator=generator)
+    return mixed[torch.argsort(group_of_run[torch.from_numpy(which)[mixed]], stable=True)]
 
 
 def iter_batches(count: int, batch_size: int) -> Iterator[slice]:

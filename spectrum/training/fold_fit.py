@@ -19,12 +19,12 @@ from spectrum.errors import ConfigError, LeakageError, TrainingError
 from spectrum.model.slice_vit import SliceViT, build_model
 from spectrum.records import EpochRecord, FoldRecord
 from spectrum.scores import score_predictions
-from spectrum.training.augmentation import Augmentation
+from spectrum.training.augmentation import LEFT_RIGHT_AXIS, Augmentation
 from spectrum.training.batches import draw_epoch, iter_batches, num_steps
 from spectrum.training.checkpoints import CheckpointHeader, write_checkpoint
+from spectrum.training.feeds import Feed
 from spectrum.training.place import Place
 from spectrum.training.predictions import Evaluation, Evaluator
-from spectrum.training.resident import ResidentData
 from spectrum.training.schedule import lr_at
 from spectrum.training.seeds import derived_seed, own_rng
 from spectrum.training.step import Stepper, Totals
@@ -49,35 +49,33 @@ class FoldFit:
     fold's monitor units. The held-out side is predicted after each epoch and decides nothing.
     """
 
-    def __init__(
-        self, resident: ResidentData, fold: Fold, config: TrialConfig, *, place: Place
-    ) -> None:
+    def __init__(self, feed: Feed, fold: Fold, config: TrialConfig, *, place: Place) -> None:
         _check_fold(fold, config)
         self.fold = fold
         self.config = config
-        self.resident = resident
+        self.feed = feed
         self.place = place
         self.epoch = 0
         self.is_finished = False
-        self.training = torch.from_numpy(resident.source.table.sequences_of(fold.training))
+        self.training = torch.from_numpy(feed.source.table.sequences_of(fold.training))
         self.steps_per_epoch = num_steps(
             len(self.training),
             batch_size=config.training.batch_size,
             min_steps=config.training.min_steps_per_epoch,
         )
         with own_rng(self._seed("weights"), place.device):
-            self.model = _build(resident, config).to(place.device)
-        self.level = resident.level(self.training.to(place.device))
+            self.model = _build(feed, config).to(place.device)
+        self.level = feed.level(self.training.to(place.device))
         self.model.input_scale.fill_(1.0 / self.level)
         self.stepper = Stepper(
             self.model,
-            resident,
+            feed,
             fold,
             training=self.training.to(place.device),
             config=config,
             place=place,
         )
-        self.evaluator = Evaluator(resident=resident, fold=fold, place=place)
+        self.evaluator = Evaluator(feed=feed, fold=fold, place=place)
         self.kept: Kept | None = None
 
     def advance(self) -> EpochRecord:
@@ -113,7 +111,7 @@ class FoldFit:
             held_out=self.fold.held_out,
             epoch=kept.epoch,
             num_training=len(self.training),
-            num_validation=len(self.resident.source.table.sequences_of(self.fold.validation)),
+            num_validation=len(self.feed.source.table.sequences_of(self.fold.validation)),
             score=self._score(kept.validation),
             loss=kept.validation.loss,
             checkpoint="" if checkpoint is None else str(checkpoint),
@@ -127,17 +125,22 @@ class FoldFit:
             batch_size=training.batch_size,
             min_steps=training.min_steps_per_epoch,
             generator=torch.Generator().manual_seed(self._seed("order")),
+            run_of_sequence=self.feed.source.table.run_of_sequence,
+            shuffle_runs=training.shuffle_runs,
         ).to(self.place.device)
         augmentation = Augmentation(
             training,
             level=self.level,
             seed=self._seed("augmentation"),
             device=self.place.device,
+            left_right_axis=LEFT_RIGHT_AXIS[self.config.sequences.plane],
         )
         self.model.train()
-        for index, batch in enumerate(iter_batches(len(order), training.batch_size)):
+        batches = [order[part] for part in iter_batches(len(order), training.batch_size)]
+        own = self.feed.iter_read([batch[self.place.part(len(batch))] for batch in batches])
+        for index, (batch, slices_BTSHW) in enumerate(zip(batches, own, strict=True)):
             lr = self._lr(self.epoch * self.steps_per_epoch + index)
-            self.stepper.step(order[batch], lr=lr, augmentation=augmentation)
+            self.stepper.step(batch, slices_BTSHW, lr=lr, augmentation=augmentation)
         return self._checked(self.stepper.read_totals())
 
     def _checked(self, totals: Totals) -> Totals:
@@ -184,8 +187,8 @@ class FoldFit:
     def _score(self, validation: Evaluation) -> float:
         record = score_predictions(
             validation.predictions,
-            classes=self.resident.source.table.classes,
-            paired=self.resident.source.paired,
+            classes=self.feed.source.table.classes,
+            paired=self.feed.source.paired,
         )
         return record.value
 
@@ -193,23 +196,23 @@ class FoldFit:
         return CheckpointHeader(
             config=self.config,
             shape_TSHW=self.model.shape_TSHW,
-            classes=self.resident.source.table.classes,
+            classes=self.feed.source.table.classes,
             scored_classes=self.fold.classes,
             fold=self.fold.name,
             held_out=self.fold.held_out,
             epoch=epoch,
-            data_hash=self.resident.source.content_hash,
+            data_hash=self.feed.source.content_hash,
         )
 
 
-def _build(resident: ResidentData, config: TrialConfig) -> SliceViT:
-    _, num_slices, height, width = resident.slices_VSHW.shape
+def _build(feed: Feed, config: TrialConfig) -> SliceViT:
+    num_slices, height, width = feed.source.volume_shape
     return build_model(
         config.model,
         num_slices=num_slices,
         slice_shape=(height, width),
-        num_volumes=resident.source.table.num_volumes,
-        num_classes=len(resident.source.table.classes),
+        num_volumes=feed.source.table.num_volumes,
+        num_classes=len(feed.source.table.classes),
     )
 
 

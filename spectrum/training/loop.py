@@ -9,11 +9,11 @@ from collections.abc import Generator
 from pathlib import Path
 
 from spectrum.config import TrialConfig
-from spectrum.data.units import Fold, SequenceData
+from spectrum.data.units import Fold
 from spectrum.records import EpochRecord, FoldRecord
+from spectrum.training.feeds import Sequences, build_feed
 from spectrum.training.fold_fit import FoldFit
 from spectrum.training.place import Parallel, Place
-from spectrum.training.resident import ResidentData
 
 __all__ = ["Parallel", "fit_fold"]
 
@@ -22,7 +22,7 @@ ALONE = Parallel()
 
 
 def fit_fold(
-    data: SequenceData,
+    data: Sequences,
     fold: Fold,
     config: TrialConfig,
     *,
@@ -44,7 +44,7 @@ def fit_fold(
         Where the loss is no longer finite.
     """
     place = Place.choose(config.training, parallel)
-    fit = FoldFit(ResidentData.place(data, place.device), fold, config, place=place)
+    fit = FoldFit(build_feed(data, place.device, config.training), fold, config, place=place)
     while not fit.is_finished:
         yield fit.advance()
     return fit.finish(checkpoint)

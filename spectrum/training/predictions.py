@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from spectrum.data.units import Fold
 from spectrum.records import Prediction
 from spectrum.training.batches import iter_batches
+from spectrum.training.feeds import Feed
 from spectrum.training.place import Place
-from spectrum.training.resident import ResidentData
 
 __all__ = ["Evaluation", "Evaluator"]
 
@@ -38,7 +38,7 @@ class Evaluation:
 class Evaluator:
     """Asks a model about units of one fold, on this worker and all others together."""
 
-    resident: ResidentData
+    feed: Feed
     fold: Fold
     place: Place
 
@@ -47,7 +47,7 @@ class Evaluator:
 
         Units without sequences have no prediction; without any sequence, loss and accuracy are 0.
         """
-        table = self.resident.source.table
+        table = self.feed.source.table
         sequences = table.sequences_of(unit_indices)
         probabilities_NK = self.probabilities(model, sequences)
         true_class = table.class_of_sequence[sequences]
@@ -61,31 +61,32 @@ class Evaluator:
 
     def probabilities(self, model: nn.Module, sequences: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the class probabilities of some sequences, (N, K) over all classes."""
-        num_classes = len(self.resident.source.table.classes)
-        classes = torch.tensor(self.fold.classes, device=self.resident.device)
-        indices = torch.from_numpy(sequences).to(self.resident.device)
+        num_classes = len(self.feed.source.table.classes)
+        classes = torch.tensor(self.fold.classes, device=self.feed.device)
+        indices = torch.from_numpy(sequences).to(self.feed.device)
         gathered = torch.zeros(
-            len(sequences), num_classes, dtype=torch.float64, device=self.resident.device
+            len(sequences), num_classes, dtype=torch.float64, device=self.feed.device
         )
         own = self.place.part(len(sequences))
         model.eval()
         with torch.inference_mode():
-            for batch in iter_batches(own.stop - own.start, SEQUENCES_PER_BATCH):
-                part = slice(own.start + batch.start, own.start + batch.stop)
-                gathered[part, classes] = self._softmax(model, indices[part], classes)
+            parts = list(iter_batches(own.stop - own.start, SEQUENCES_PER_BATCH))
+            slices_of_part = self.feed.iter_read([indices[own][part] for part in parts])
+            for part, slices_BTSHW in zip(parts, slices_of_part, strict=True):
+                gathered[own][part, classes] = self._softmax(model, slices_BTSHW, classes)
         probabilities: NDArray[np.float64] = self.place.sum(gathered).cpu().numpy()
         return probabilities
 
-    def _softmax(self, model: nn.Module, indices: Tensor, classes: Tensor) -> Tensor:
+    def _softmax(self, model: nn.Module, slices_BTSHW: Tensor, classes: Tensor) -> Tensor:
         with self.place.autocast():
-            logits_BK = model(self.resident.read(indices))
+            logits_BK = model(slices_BTSHW)
         probabilities: Tensor = logits_BK[:, classes].double().softmax(dim=1)
         return probabilities
 
     def _predictions(
         self, sequences: NDArray[np.int64], probabilities_NK: NDArray[np.float64]
     ) -> tuple[Prediction, ...]:
-        table = self.resident.source.table
+        table = self.feed.source.table
         unit_of_row = table.unit_of_sequence[sequences]
         return tuple(
             table.units[unit].predicted(

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from spectrum.data.units import SequenceData
+from spectrum.training.levels import VolumeSum, places_looked_at, root_mean_square, sum_of_volume
 
 __all__ = ["ResidentData"]
-
-VOLUMES_LOOKED_AT = 1000
-"""Enough to know a level by, few enough to take no time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +22,7 @@ class ResidentData:
     slices_VSHW: Tensor
     first_volume: Tensor
     class_index: Tensor
-    volume_of_sequence: Tensor
+    offsets: Tensor
 
     @classmethod
     def place(cls, data: SequenceData, device: torch.device) -> ResidentData:
@@ -34,19 +32,15 @@ class ResidentData:
             slices_VSHW=torch.from_numpy(data.slices_VSHW).to(device),
             first_volume=torch.from_numpy(data.first_volume_of_sequence).to(device),
             class_index=torch.from_numpy(data.table.class_of_sequence).to(device),
-            volume_of_sequence=torch.arange(data.table.num_volumes, device=device),
+            offsets=torch.from_numpy(data.table.offsets).to(device),
         )
 
     def level(self, sequences: Tensor) -> float:
         """Return the root mean square of the voxels that are not zero, 1.0 where all are.
 
-        Volumes of ``sequences`` are looked at, ``VOLUMES_LOOKED_AT`` of them at most.
+        Volumes of ``sequences`` are looked at, ``levels.VOLUMES_LOOKED_AT`` of them at most.
         """
-        rows = torch.unique(self.first_volume[sequences][:, None] + self.volume_of_sequence)
-        rows = rows[:: math.ceil(len(rows) / VOLUMES_LOOKED_AT)]
-        voxels = self.slices_VSHW.index_select(0, rows).float()
-        count = int((voxels != 0).sum())
-        return math.sqrt(float(voxels.double().square().sum()) / count) if count else 1.0
+        return root_mean_square(self._iter_sums(sequences))
 
     @property
     def device(self) -> torch.device:
@@ -55,6 +49,17 @@ class ResidentData:
 
     def read(self, sequences: Tensor) -> Tensor:
         """Return the float32 slices (B, T, S, H, W) of some sequences (B,)."""
-        rows_BT = self.first_volume[sequences][:, None] + self.volume_of_sequence
+        rows_BT = self.first_volume[sequences][:, None] + self.offsets
         slices = self.slices_VSHW.index_select(0, rows_BT.flatten())
         return slices.view(*rows_BT.shape, *slices.shape[1:]).float()
+
+    def iter_read(self, parts: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Yield the float32 slices (B, T, S, H, W) of each part (B,) of sequences, in order."""
+        return map(self.read, parts)
+
+    def _iter_sums(self, sequences: Tensor) -> Iterator[VolumeSum]:
+        places = places_looked_at(self.source.table, sequences.cpu().numpy())
+        for run, volumes in places:
+            rows = torch.from_numpy(volumes + self.source.first_volume_of_run[run])
+            slices = self.slices_VSHW.index_select(0, rows.to(self.device)).cpu().numpy()
+            yield from map(sum_of_volume, slices)

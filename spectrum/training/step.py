@@ -20,8 +20,8 @@ from spectrum.config import TrialConfig
 from spectrum.data.units import Fold
 from spectrum.training.augmentation import Augmentation
 from spectrum.training.batches import iter_batches
+from spectrum.training.feeds import Feed
 from spectrum.training.place import Place
-from spectrum.training.resident import ResidentData
 from spectrum.training.schedule import build_optimizer, set_lr
 
 __all__ = ["Stepper", "Totals", "class_weights"]
@@ -55,14 +55,14 @@ class Stepper:
 
     Parameters
     ----------
-    model : on the device of ``resident``
+    model : on the device of ``feed``
     training : (N,), indices of the training sequences, on the device
     """
 
     def __init__(
         self,
         model: nn.Module,
-        resident: ResidentData,
+        feed: Feed,
         fold: Fold,
         *,
         training: Tensor,
@@ -70,32 +70,39 @@ class Stepper:
         place: Place,
     ) -> None:
         self.model = model
-        self.resident = resident
+        self.feed = feed
         self.config = config
         self.place = place
-        self.classes = torch.tensor(fold.classes, device=resident.device)
-        num_classes = len(resident.source.table.classes)
-        self.local_class = torch.zeros(num_classes, dtype=torch.int64, device=resident.device)
-        self.local_class[self.classes] = torch.arange(len(fold.classes), device=resident.device)
+        self.classes = torch.tensor(fold.classes, device=feed.device)
+        num_classes = len(feed.source.table.classes)
+        self.local_class = torch.zeros(num_classes, dtype=torch.int64, device=feed.device)
+        self.local_class[self.classes] = torch.arange(len(fold.classes), device=feed.device)
         self.weights_K = class_weights(
-            resident.class_index[training],
+            feed.class_index[training],
             num_classes,
             is_balanced=config.training.class_weights == "balanced",
         )
         self.optimizer = build_optimizer(model, config.optimizer)
         self.scaler = place.scaler()
         self.gradient = _flat_gradient(model)
-        self.totals = torch.zeros(NUM_TOTALS, dtype=torch.float64, device=resident.device)
+        self.totals = torch.zeros(NUM_TOTALS, dtype=torch.float64, device=feed.device)
 
-    def step(self, batch: Tensor, *, lr: float, augmentation: Augmentation) -> None:
-        """Make one step on a global batch of sequence indices (B,)."""
+    def step(
+        self, batch: Tensor, slices_BTSHW: Tensor, *, lr: float, augmentation: Augmentation
+    ) -> None:
+        """Make one step on a global batch of sequence indices (B,).
+
+        Parameters
+        ----------
+        slices_BTSHW : of this worker's part of the batch alone
+        lr : of this step
+        augmentation : of this epoch
+        """
         set_lr(self.optimizer, lr)
         self.gradient.zero_()
-        weight_sum = self.weights_K[self.resident.class_index[batch]].sum()
+        weight_sum = self.weights_K[self.feed.class_index[batch]].sum()
         own = self.place.part(len(batch))
-        slices = augmentation.apply(
-            self.resident.read(batch[own]), part=own, num_global=len(batch)
-        )
+        slices = augmentation.apply(slices_BTSHW, part=own, num_global=len(batch))
         for part in self._parts(len(slices)):
             self._accumulate(slices[part], batch[own][part], weight_sum)
         self._update()
@@ -118,7 +125,7 @@ class Stepper:
         return iter_batches(num_own, size)
 
     def _accumulate(self, slices_BTSHW: Tensor, sequences: Tensor, weight_sum: Tensor) -> None:
-        true_class = self.resident.class_index[sequences]
+        true_class = self.feed.class_index[sequences]
         weights = self.weights_K[true_class]
         local = self.local_class[true_class]
         with self.place.autocast():

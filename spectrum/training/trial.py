@@ -12,12 +12,12 @@ from pathlib import Path
 
 from spectrum.config import TrialConfig
 from spectrum.data.folds import check_folds, draw_folds
-from spectrum.data.units import Fold, SequenceData
+from spectrum.data.units import Fold
 from spectrum.records import EpochRecord, FoldRecord, Prediction, TrialEpochRecord
 from spectrum.scores import score_predictions
+from spectrum.training.feeds import Sequences, build_feed
 from spectrum.training.fold_fit import FoldFit
 from spectrum.training.place import Parallel, Place
-from spectrum.training.resident import ResidentData
 
 __all__ = ["draw_trial_folds", "fit_trial"]
 
@@ -25,7 +25,7 @@ ALONE = Parallel()
 """One worker."""
 
 
-def draw_trial_folds(data: SequenceData, config: TrialConfig) -> tuple[Fold, ...]:
+def draw_trial_folds(data: Sequences, config: TrialConfig) -> tuple[Fold, ...]:
     """Draw and check the folds of one configuration, with monitors where folds may stop early."""
     watch = config.training.monitor_fraction if config.training.patience_epochs else None
     folds = draw_folds(data.table, config.folds, paired=data.paired, monitor_fraction=watch)
@@ -34,7 +34,7 @@ def draw_trial_folds(data: SequenceData, config: TrialConfig) -> tuple[Fold, ...
 
 
 def fit_trial(
-    data: SequenceData,
+    data: Sequences,
     folds: Sequence[Fold],
     config: TrialConfig,
     *,
@@ -54,8 +54,8 @@ def fit_trial(
     checkpoints : folder for one checkpoint a fold, or None
     """
     place = Place.choose(config.training, parallel)
-    resident = ResidentData.place(data, place.device)
-    fits = [FoldFit(resident, fold, config, place=place) for fold in folds]
+    feed = build_feed(data, place.device, config.training)
+    fits = [FoldFit(feed, fold, config, place=place) for fold in folds]
     last: dict[str, EpochRecord] = {}
     epoch = 0
     while True:
@@ -75,7 +75,7 @@ def _last_predictions(last: dict[str, EpochRecord]) -> tuple[Prediction, ...]:
 
 
 def _record(
-    data: SequenceData,
+    data: Sequences,
     epoch: int,
     last: dict[str, EpochRecord],
     predictions: tuple[Prediction, ...],

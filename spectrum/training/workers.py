@@ -1,8 +1,8 @@
 """Data-parallel fits through Ray Train: the same loop on several workers, one batch over all.
 
-Each worker reads the shard set itself, draws the same batches and computes its part; gradients
-and predictions are summed by ``torch.distributed`` (gloo on CPUs, nccl on GPUs). Not here: where
-Ray is started or joined, which the caller has done.
+Workers of one node share one copy of the volumes where it fits; each draws the same batches and
+computes its part; gradients and predictions are summed by ``torch.distributed`` (gloo on CPUs,
+nccl on GPUs). Not here: where Ray is started or joined, which the caller has done.
 
 Inside a Tune trial the trial holds its own resources while Train asks for more: give the trial
 ``node:__internal_head__: 0.001`` and bound how many run at once, or both wait for ever.
@@ -19,12 +19,14 @@ from ray import train
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from spectrum.config import TrialConfig
-from spectrum.data.sequences import read_sequences
 from spectrum.data.shards import ShardSet
-from spectrum.data.units import Fold, SequenceData
+from spectrum.data.units import Fold
 from spectrum.errors import ConfigError, SpectrumError, TrainingError
 from spectrum.records import FoldRecord, TrialEpochRecord
 from spectrum.targets import read_target
+from spectrum.training.feeding import open_sequences
+from spectrum.training.feeds import Sequences
+from spectrum.training.node_copies import NodeCopies
 from spectrum.training.place import Parallel
 from spectrum.training.record_lines import FollowedRecords, append_record
 from spectrum.training.trial import draw_trial_folds, fit_trial
@@ -140,7 +142,8 @@ def _work(job: dict[str, Any]) -> tuple[list[TrialEpochRecord], tuple[FoldRecord
     context = train.get_context()
     parallel = Parallel(rank=context.get_world_rank(), num_workers=context.get_world_size())
     config = TrialConfig.model_validate(job["config"])
-    data = _read(Path(job["shards"]), config)
+    copies = NodeCopies()
+    data = _read(Path(job["shards"]), config, copies)
     storage = Path(job["storage"])
     fitting = fit_trial(
         data,
@@ -171,5 +174,6 @@ def _collect(
             append_record(storage / RECORDS_NAME, record)
 
 
-def _read(path: Path, config: TrialConfig) -> SequenceData:
-    return read_sequences(ShardSet.open(path), read_target(config.target), config.sequences)
+def _read(path: Path, config: TrialConfig, copies: NodeCopies) -> Sequences:
+    shards, target = ShardSet.open(path), read_target(config.target)
+    return open_sequences(shards, target, config, copies=copies).data

@@ -64,7 +64,7 @@ def nearest_centroid(data: SequenceData, folds: tuple[Fold, ...]) -> ScoreRecord
 
 def _event_mean(data: SequenceData, unit_index: int) -> np.ndarray:
     starts = data.first_volume_of_sequence[data.table.unit_of_sequence == unit_index]
-    volumes = np.unique(np.add.outer(starts, np.arange(data.table.num_volumes)))
+    volumes = np.unique(np.add.outer(starts, data.table.offsets))
     return data.slices_VSHW[volumes].astype(np.float64).mean(axis=0).ravel()
 
 

@@ -66,6 +66,7 @@ def test_a_study_goes_from_bids_to_a_best_trial_and_is_continued_exactly(
     told = result.to_json()
     assert json.loads(json.dumps(told, allow_nan=False)) == told
     assert (told["num_trials"], told["num_failed"]) == (3, 0)
+    assert sum("training.feeding: node" in note for note in told["notes"]) == 1
     assert told["best"]["floor"] == told["floor"]["score"]
     assert set(told["default"]) == {"score", "ci95"}
     assert sorted(end[0] for end in tracker.ends) == [0, 1, 2]

@@ -11,25 +11,45 @@ from torch import distributed, multiprocessing
 
 from spectrum.config import TrialConfig
 from spectrum.records import TrialEpochRecord
+from spectrum.training.feeds import Sequences
 from spectrum.training.place import Parallel
 from spectrum.training.trial import fit_trial
-from tests.unit.training.planted import halves, planted_data, tiny_config
+from tests.unit.training.planted import by_run, halves, planted_data, tiny_config
 
-CONFIG = tiny_config(training__slice_drop_fraction=0.2, training__batch_size=7)
-"""Seven sequences a batch: parts of three and four, and an uneven last batch."""
+MODES = ("device", "node", "stream")
+
+CONFIG = tiny_config(
+    training__slice_drop_fraction=0.2,
+    training__batch_size=7,
+    training__rotation_degrees=5.0,
+    training__shift_fraction=0.05,
+    training__temporal_mask_fraction=0.3,
+    training__spatial_mask_fraction=0.2,
+    training__intensity_scale_fraction=0.1,
+    training__intensity_shift_fraction=0.1,
+    training__stream_gib=1e-5,
+)
+"""Seven sequences a batch: parts of unequal size, and an uneven last batch. All augmentations."""
 
 
-def fit(config: TrialConfig, parallel: Parallel) -> list[TrialEpochRecord]:
-    torch.set_num_threads(1)
+def data_of(mode: str) -> Sequences:
     data = planted_data(num_classes=3)
-    return list(fit_trial(data, halves(data), config, parallel=parallel))
+    return data if mode == "device" else by_run(data, is_in_memory=mode == "node")
+
+
+def fit(config: TrialConfig, parallel: Parallel, mode: str = "device") -> list[TrialEpochRecord]:
+    torch.set_num_threads(1)
+    folds = halves(planted_data(num_classes=3))
+    return list(fit_trial(data_of(mode), folds, config, parallel=parallel))
 
 
 def work(rank: int, num_workers: int, folder: str) -> None:
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=num_workers
     )
-    torch.save([_numbers(r) for r in fit(CONFIG, Parallel(rank, num_workers))], f"{folder}/{rank}")
+    for mode in MODES:
+        numbers = [_numbers(record) for record in fit(CONFIG, Parallel(rank, num_workers), mode)]
+        torch.save(numbers, f"{folder}/{mode}-{rank}")
     distributed.destroy_process_group()
 
 
@@ -50,11 +70,16 @@ def _read(path: Path) -> Sequence[Sequence[float]]:
 
 
 @pytest.mark.slow
-def test_two_workers_give_the_numbers_of_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("num_workers", [2, 4])
+def test_workers_give_the_numbers_of_one_in_every_mode(tmp_path: Path, num_workers: int) -> None:
     alone = [_numbers(record) for record in fit(CONFIG, Parallel())]
-    multiprocessing.start_processes(work, args=(2, str(tmp_path)), nprocs=2, start_method="spawn")
-    first, second = (_read(tmp_path / str(rank)) for rank in (0, 1))
-    assert first == second
+    multiprocessing.start_processes(
+        work, args=(num_workers, str(tmp_path)), nprocs=num_workers, start_method="spawn"
+    )
+    first, *others = (
+        _read(tmp_path / f"{mode}-{rank}") for mode in MODES for rank in range(num_workers)
+    )
+    assert all(numbers == first for numbers in others)
     assert len(first) == len(alone)
     for one, two in zip(alone, first, strict=True):
         assert two == pytest.approx(one, abs=1e-4)

@@ -22,11 +22,11 @@ DOORWAYS = {
     "SimpleITK": ("data/registration/itk.py",),
     "timm": ("model/slice_vit.py",),
     "optuna": ("search/optuna_study.py", "search/pruning.py"),
-    "pyarrow.parquet": ("data/shards.py",),
+    "pyarrow.parquet": ("data/shard_files.py", "data/shards.py"),
     "ray.data": ("data/pipeline.py",),
     "ray.train": ("training/workers.py",),
     "ray.tune": ("search/tune_adapters.py", "search/trial_actor.py"),
-    "isal": ("data/image_streams.py", "data/simulate/writing.py"),
+    "isal": ("data/image_streams.py", "data/parquet_pages.py", "data/simulate/writing.py"),
     "boto3": ("data/download/bucket.py",),
     "botocore": ("data/download/bucket.py",),
 }

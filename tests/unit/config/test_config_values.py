@@ -101,6 +101,10 @@ def test_set_paths_leaves_its_input_alone_and_the_neighbours_in_place() -> None:
             "compcor_components is 5 with high_pass_hz: 0",
         ),
         ({"folds": {"scheme": "random"}}, r"folds\.scheme is 'random'"),
+        (
+            {"sequences": {"num_volumes": 1}, "training": {"temporal_mask_fraction": 0.2}},
+            "temporal_mask_fraction is 0.2 with sequences.num_volumes: 1.*longer sequences",
+        ),
     ],
 )
 def test_a_wrong_value_is_answered_in_one_sentence(

@@ -40,6 +40,9 @@ class FakeShards:
             runs=self.runs, shape_SHW=self.shape_SHW, content_hash="hash-of-shards"
         )
 
+    def reader(self) -> FakeShards:
+        return self
+
     def read_run(self, run: FakeRun) -> NDArray[np.float16]:
         self.read.append(run)
         number = self.runs.index(run)

@@ -28,8 +28,12 @@ FACES_HOUSES = Target(
 )
 
 
-def sequences(num_volumes: int = 4, stride: int = 3, plane: str = "axial") -> SequencesConfig:
-    return SequencesConfig(num_volumes=num_volumes, stride=stride, plane=plane)
+def sequences(
+    num_volumes: int = 4, stride: int = 3, plane: str = "axial", decimation: int = 1
+) -> SequencesConfig:
+    return SequencesConfig(
+        num_volumes=num_volumes, stride=stride, plane=plane, decimation=decimation
+    )
 
 
 def event(onset_s: float, duration_s: float, trial_type: str = "Face") -> Event:
@@ -40,7 +44,7 @@ def event(onset_s: float, duration_s: float, trial_type: str = "Face") -> Event:
 def test_every_window_of_a_run_lies_inside_it_and_none_is_missing(
     length: int, num_volumes: int, stride: int
 ) -> None:
-    starts = cut_run(length, num_volumes=num_volumes, stride=stride)
+    starts = cut_run(length, span=num_volumes, stride=stride)
     fitting = [s for s in range(0, length, stride) if s + num_volumes <= length]
     assert starts.tolist() == fitting
 
@@ -57,7 +61,7 @@ def test_windows_of_an_event_lie_within_its_delayed_span_and_inside_the_run(
     onset: float, duration: float, length: int, tr_s: float, num_volumes: int, stride: int
 ) -> None:
     starts = cut_event(
-        (onset, onset + duration), length, tr_s=tr_s, num_volumes=num_volumes, stride=stride
+        (onset, onset + duration), length, tr_s=tr_s, span=num_volumes, stride=stride
     )
     assert all(s >= 0 and s + num_volumes <= length for s in starts)
     assert all(s * tr_s >= onset - 1e-5 for s in starts)
@@ -66,22 +70,22 @@ def test_windows_of_an_event_lie_within_its_delayed_span_and_inside_the_run(
 
 
 def test_an_event_shorter_than_a_tr_has_one_window() -> None:
-    starts = cut_event((7.1, 7.1), 30, tr_s=2.0, num_volumes=3, stride=1)
+    starts = cut_event((7.1, 7.1), 30, tr_s=2.0, span=3, stride=1)
     assert starts.tolist() == [4]
 
 
 def test_an_onset_on_a_volume_takes_that_volume_in_spite_of_rounding() -> None:
-    starts = cut_event((3 * 0.1 + 5.0, 12.0), 30, tr_s=5.3, num_volumes=3, stride=1)
+    starts = cut_event((3 * 0.1 + 5.0, 12.0), 30, tr_s=5.3, span=3, stride=1)
     assert starts.tolist() == [1]
 
 
 def test_an_event_shorter_than_a_window_has_the_first_window_alone() -> None:
-    starts = cut_event((6.0, 10.0), 30, tr_s=2.0, num_volumes=3, stride=1)
+    starts = cut_event((6.0, 10.0), 30, tr_s=2.0, span=3, stride=1)
     assert starts.tolist() == [3]
 
 
 def test_the_last_window_ends_with_the_event() -> None:
-    starts = cut_event((6.0, 16.0), 30, tr_s=2.0, num_volumes=3, stride=1)
+    starts = cut_event((6.0, 16.0), 30, tr_s=2.0, span=3, stride=1)
     assert starts.tolist() == [3, 4, 5]
 
 

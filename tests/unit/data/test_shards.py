@@ -133,6 +133,45 @@ def test_volumes_and_their_numbers_come_back_bit_for_bit(shards: ShardSet) -> No
     assert read_manifest(shards.path) == shards.manifest
 
 
+def test_slices_are_a_view_of_the_file_and_stay_good_when_it_is_removed(shards: ShardSet) -> None:
+    reader = shards.reader()
+    run = shards.manifest.runs[0]
+    slices = reader.read_run(run)
+    assert not slices.flags.owndata
+    assert not slices.flags.writeable
+    _file(shards).unlink()
+    np.testing.assert_array_equal(slices, _slices(run.num_volumes, 0))
+    np.testing.assert_array_equal(reader.read_run(run), slices)
+
+
+@pytest.mark.parametrize("compression", ["snappy", "zstd"])
+def test_a_file_with_compressed_slices_reads_the_same(shards: ShardSet, compression: str) -> None:
+    before = [shards.read_run(run).copy() for run in shards.manifest.runs]
+    file = pq.ParquetFile(_file(shards))
+    tables = [file.read_row_group(i) for i in range(file.num_row_groups)]
+    words = {key.decode(): word.decode() for key, word in file.metadata.metadata.items()}
+    with pq.ParquetWriter(
+        _file(shards), tables[0].schema, compression=compression, store_schema=False
+    ) as writer:
+        for table in tables:
+            writer.write_table(table)
+        writer.add_key_value_metadata(words)
+    for run, slices in zip(shards.manifest.runs, before, strict=True):
+        np.testing.assert_array_equal(shards.read_run(run), slices)
+    shards.check_content()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_bit_that_flipped_in_the_slices_is_found(shards: ShardSet, share: float) -> None:
+    run = shards.manifest.runs[2]
+    column = pq.read_metadata(_file(shards)).row_group(2).column(COLUMNS.index("slices"))
+    content = bytearray(_file(shards).read_bytes())
+    content[column.data_page_offset + 40 + int(share * 2 * 20 * 60)] ^= 16
+    _file(shards).write_bytes(bytes(content))
+    with pytest.raises(ShardError, match="cannot be read: a page is not what its checksum says"):
+        shards.read_run(run)
+
+
 def test_the_layout_is_one_row_a_volume_one_row_group_a_run_and_plain_types(
     shards: ShardSet,
 ) -> None:

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -16,9 +18,12 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from spectrum.config import TrialConfig
 from spectrum.errors import LeakageError, SearchError
+from spectrum.records import TrialEpochRecord
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
+from spectrum.search.trials import TrialEnd
 from tests.unit.search.drive import drive
 from tests.unit.search.fakes import (
     NUM_EPOCHS,
@@ -218,6 +223,18 @@ def test_a_lost_journal_is_refused_rather_than_searched_again(tmp_path: Path) ->
     (tmp_path / "s/optuna.journal").unlink()
     with pytest.raises(SearchError, match="the journal does not know it"):
         drive(tmp_path / "s", num_trials=3, tracker=ListTracker())
+
+
+def test_what_every_trial_tells_is_noted_once(tmp_path: Path) -> None:
+    class Telling(PlantedObjective):
+        def __call__(
+            self, number: int, config: TrialConfig
+        ) -> Generator[TrialEpochRecord, None, TrialEnd]:
+            end = yield from super().__call__(number, config)
+            return replace(end, notes=("Volumes are told of.", f"Parity {number % 2}."))
+
+    driver = drive(tmp_path / "s", num_trials=4, tracker=ListTracker(), objective=Telling())
+    assert driver.notes == ["Volumes are told of.", "Parity 0.", "Parity 1."]
 
 
 def test_a_failing_tracker_costs_a_note_and_nothing_else(tmp_path: Path) -> None:

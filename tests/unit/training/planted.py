@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spectrum.config import TrialConfig
-from spectrum.data.units import Fold, SequenceData, SequenceTable, Unit
+from spectrum.data.units import Fold, SequenceData, SequenceRuns, SequenceTable, Unit
 from spectrum.entities import RunKey
 
 NUM_VOLUMES = 3
@@ -13,7 +14,12 @@ SHAPE_SHW = (2, 7, 9)
 
 
 def planted_data(
-    *, num_subjects: int = 8, effect: float = 1.0, num_classes: int = 2, seed: int = 0
+    *,
+    num_subjects: int = 8,
+    effect: float = 1.0,
+    num_classes: int = 2,
+    seed: int = 0,
+    decimation: int = 1,
 ) -> SequenceData:
     """One run of 12 volumes for each subject and class; ``effect`` scales the class's pattern."""
     rng = np.random.default_rng(seed)
@@ -35,12 +41,14 @@ def planted_data(
             )
             noise = rng.standard_normal((12, *SHAPE_SHW))
             runs.append((noise + effect * patterns[class_index]).astype(np.float16))
-    starts = np.arange(0, 12 - NUM_VOLUMES + 1, NUM_VOLUMES)
+    span = (NUM_VOLUMES - 1) * decimation + 1
+    starts = np.arange(0, 12 - span + 1, NUM_VOLUMES)
     num_units = len(units)
     table = SequenceTable(
         units=tuple(units),
         classes=("early", "late", "rest", "other")[:num_classes],
         num_volumes=NUM_VOLUMES,
+        decimation=decimation,
         run_of_sequence=np.repeat(np.arange(num_units), len(starts)),
         start_of_sequence=np.tile(starts, num_units),
         unit_of_sequence=np.repeat(np.arange(num_units), len(starts)),
@@ -51,6 +59,26 @@ def planted_data(
         table=table,
         paired=num_classes == 2,
         content_hash="planted",
+    )
+
+
+def by_run(data: SequenceData, *, is_in_memory: bool) -> SequenceRuns:
+    """The same sequences with each run's volumes apart: as views, or copied when read."""
+    num_volumes = len(data.slices_VSHW) // len(data.first_volume_of_run)
+
+    def read_run(index: int) -> NDArray[np.float16]:
+        first = data.first_volume_of_run[index]
+        volumes = data.slices_VSHW[first : first + num_volumes]
+        return volumes if is_in_memory else volumes.copy()
+
+    return SequenceRuns(
+        read_run=read_run,
+        is_in_memory=is_in_memory,
+        volume_shape=data.volume_shape,
+        volumes_of_run=np.full(len(data.first_volume_of_run), num_volumes),
+        table=data.table,
+        paired=data.paired,
+        content_hash=data.content_hash,
     )
 
 

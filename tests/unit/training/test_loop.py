@@ -136,7 +136,7 @@ def test_a_checkpoint_gives_the_predictions_of_its_record(tmp_path: Path) -> Non
     _, record = fit(data, fold, tiny_config(), tmp_path / "fold")
     model, header = read_checkpoint(tmp_path / "fold")
     place = Place.choose(header.config.training, Parallel())
-    evaluator = Evaluator(resident=ResidentData.place(data, place.device), fold=fold, place=place)
+    evaluator = Evaluator(feed=ResidentData.place(data, place.device), fold=fold, place=place)
     assert evaluator.evaluate(model, fold.validation).predictions == record.predictions
     assert header.epoch == record.epoch
     assert record.checkpoint == str(tmp_path / "fold")

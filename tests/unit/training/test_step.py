@@ -61,7 +61,8 @@ def gradient_of(rank: int, num_workers: int, batch: Tensor) -> Tensor:
         place=place,
     )
     augmentation = Augmentation(config.training, level=1.0, seed=2, device=place.device)
-    stepper.step(batch, lr=0.001, augmentation=augmentation)
+    slices = stepper.feed.iter_read([batch[place.part(len(batch))]])
+    stepper.step(batch, next(iter(slices)), lr=0.001, augmentation=augmentation)
     return stepper.gradient
 
 
