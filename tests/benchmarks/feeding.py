@@ -4,9 +4,10 @@
 
 One shard set of 8 runs of 200 volumes at 4 mm (float16, brain mask), warm: its files are in
 memory. A reader compares the checksum of a run when it reads it first, and not again. Rates are
-the best of several rounds, taken in turn. ``copy`` is what numpy copies between two arrays of the same
-size that exist already; Ray Data reads the same volumes from the Parquet tensor column that it
-writes by default. ``ours`` and ``peer`` are bytes per second, seconds or bytes, as the case says.
+the best of several rounds, taken in turn. ``copy`` is what numpy copies between two arrays of the
+same size that exist already; Ray Data reads the same volumes from the Parquet tensor column that
+it writes by default. ``ours`` and ``peer`` are bytes per second, seconds or bytes, as the case
+says.
 """
 
 from __future__ import annotations
