@@ -104,7 +104,7 @@ def test_a_file_holds_one_whole_subject(root: Path, shards_root: Path) -> None:
 
 def test_nothing_but_finished_sets_and_known_digests_stays(root: Path, shards_root: Path) -> None:
     result = _prepare(root, shards_root)
-    beside = {"digests.json", ".used", ".spatial"}
+    beside = {"digests.json", "voxels.json", ".used", ".spatial"}
     assert {p.name for p in shards_root.iterdir()} == {result.shards.name, *beside}
     kept = [path for path in (shards_root / ".spatial").rglob("*") if path.is_file()]
     assert [path.suffix for path in kept] == [".safetensors"] * result.num_runs
