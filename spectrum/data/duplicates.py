@@ -67,8 +67,8 @@ def find_copies(digest_of_run: Mapping[RunKey, str]) -> Copies:
 
 
 def _refusals(keys: Sequence[RunKey]) -> Iterable[tuple[RunKey, str]]:
-    claims = {(key.task, key.session, key.run_number, key.run) for key in keys}
-    if len({claim[:3] for claim in claims}) == 1:
+    claims = {(key.task, key.session, key.run_number) for key in keys}
+    if len(claims) == 1:
         return [(key, _copy_of(key, keys[0])) for key in keys[1:]]
     return [(key, _ambiguous(key, [other for other in keys if other != key])) for key in keys]
 

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from spectrum.data.images import BoldImage
 from spectrum.errors import ImageError
 
-__all__ = ["COMBINATION", "combine_echoes", "joined_digest"]
+__all__ = ["AFFINE_TOLERANCE_MM", "COMBINATION", "combine_echoes", "joined_digest"]
 
 COMBINATION: Final = "te-tsnr 1"
 """Name and version of the rule, part of the fingerprint of a run that was combined."""
 
 AFFINE_TOLERANCE_MM: Final = 1e-2
+"""Affines of one grid differ by no more than rounding."""
 
 
 def combine_echoes(images: Sequence[BoldImage], echo_times_s: Sequence[float]) -> BoldImage:

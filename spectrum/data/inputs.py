@@ -48,13 +48,18 @@ class RefusedRun:
 class Bystander:
     """A usable run that a set leaves out; its image may say who the people in the set are."""
 
-    key: RunKey
-    input_paths: tuple[Path, ...]
+    run_key: RunKey
+    image_paths: tuple[Path, ...]
 
     @property
     def name(self) -> str:
         """The run's name."""
-        return str(self.key)
+        return str(self.run_key)
+
+    @property
+    def input_paths(self) -> tuple[Path, ...]:
+        """Files whose bytes decide the result."""
+        return self.image_paths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +132,7 @@ def select_inputs(
             refused.append(RefusedRun(key=run.key, refusal=_why_unusable(run)))
     taken = {job.name for job in jobs}
     bystanders = (
-        Bystander(key=run.key, input_paths=run.echo_paths or (run.path,))
+        Bystander(run_key=run.key, image_paths=run.echo_paths or (run.path,))
         for run in sorted(table.runs, key=lambda run: run.key)
         if run.is_usable and str(run.key) not in taken
     )

@@ -21,7 +21,7 @@ from spectrum.config import PreprocessingConfig, fingerprint
 from spectrum.config.frozen import FrozenConfig
 from spectrum.data.confounds import Confounds, read_confounds
 from spectrum.data.digests import file_state
-from spectrum.data.echoes import COMBINATION, combine_echoes
+from spectrum.data.echoes import AFFINE_TOLERANCE_MM, COMBINATION, combine_echoes
 from spectrum.data.images import BoldImage, digest_file, read_bold, read_mask
 from spectrum.data.manifest import Refusal, RunFinding, ShardRun
 from spectrum.data.quality import (
@@ -55,8 +55,6 @@ __all__ = [
     "run_job",
     "shifted_events",
 ]
-
-MASK_AFFINE_TOLERANCE_MM: Final = 1e-2
 
 SPATIAL_FOLDER: Final = ".spatial"
 """Beside the sets: spatial parts of runs, which recipes share."""
@@ -113,7 +111,12 @@ class RunJob(FrozenConfig):
     @property
     def name(self) -> str:
         """The run's name."""
-        return str(RunKey(**self.key))
+        return str(self.run_key)
+
+    @property
+    def run_key(self) -> RunKey:
+        """Which run it is."""
+        return RunKey(**self.key)
 
     @property
     def image_paths(self) -> tuple[Path, ...]:
@@ -231,7 +234,7 @@ def _named_after(job: RunJob) -> Iterator[None]:
     except ImageError as err:
         if err.path:
             raise
-        message = f"{RunKey(**job.key)}: {err.message[0].lower()}{err.message[1:]}"
+        message = f"{job.name}: {err.message[0].lower()}{err.message[1:]}"
         raise ImageError(message, code=err.code, path=job.path) from err
 
 
@@ -360,7 +363,7 @@ def _brain(image: BoldImage, mask_path: str | None) -> NDArray[np.bool_] | None:
         return None
     brain_XYZ, affine, _ = read_mask(Path(mask_path))
     is_same_shape = brain_XYZ.shape == image.data_XYZV.shape[:3]
-    if not is_same_shape or not np.allclose(affine, image.affine, atol=MASK_AFFINE_TOLERANCE_MM):
+    if not is_same_shape or not np.allclose(affine, image.affine, atol=AFFINE_TOLERANCE_MM):
         raise ImageError(
             f"{mask_path} is not on the grid of its run. "
             "Mask and image must have one shape and one affine; make the derivatives again.",

@@ -24,7 +24,6 @@ from spectrum.config.frozen import FrozenConfig
 from spectrum.data.duplicates import people_notes
 from spectrum.data.echoes import joined_digest
 from spectrum.data.inputs import (
-    Bystander,
     RefusedRun,
     cached_digests,
     measured_digests,
@@ -234,11 +233,10 @@ def _make_runs(
             path = piece_path(Path(job.folder), outcome.run.key, outcome.run.fingerprint)
             made[name] = MadeRun(run=outcome.run, source=RunSource(path=str(path), row_group=0))
         elif outcome.refusal is not None:
-            refused.append(RefusedRun(key=RunKey(**job.key), refusal=outcome.refusal))
+            refused.append(RefusedRun(key=job.run_key, refusal=outcome.refusal))
         done += 1
         if on_run_done is not None:
             on_run_done(done, len(jobs))
-    cache.write_new()
     digests = measured_digests(plan.inputs.digested, cache)
     cache.write_new()
     return [made[job.name] for job in jobs if job.name in made], refused, digests
@@ -255,11 +253,10 @@ def _other_voxels(
     voxels_of = read_voxel_digests(store)
     names = {str(m.run.key) for m in made}
     others = [other for other in plan.inputs.digested if other.name not in names]
-    images = {other.name: _images_of(other) for other in others}
     todo = {
         path
         for other in others
-        for path, sha256 in zip(images[other.name], digests[other.name], strict=False)
+        for path, sha256 in zip(other.image_paths, digests[other.name], strict=False)
         if sha256 not in voxels_of
     }
     for row in _run_tasks(_look_row, [LookJob(path=str(p)) for p in sorted(todo)], cpus_per_run):
@@ -268,15 +265,9 @@ def _other_voxels(
     voxels_of.update({m.run.image_sha256: m.run.voxels_sha256 for m in made})
     write_voxel_digests(store, voxels_of)
     return {
-        RunKey(**other.key) if isinstance(other, RunJob) else other.key: _voxels_of(
-            digests[other.name][: len(images[other.name])], voxels_of
-        )
+        other.run_key: _voxels_of(digests[other.name][: len(other.image_paths)], voxels_of)
         for other in others
     }
-
-
-def _images_of(other: RunJob | Bystander) -> tuple[Path, ...]:
-    return other.image_paths if isinstance(other, RunJob) else other.input_paths
 
 
 def _voxels_of(sha256s: Sequence[str], voxels_of: Mapping[str, str]) -> str:

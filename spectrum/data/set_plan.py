@@ -114,7 +114,7 @@ def _earlier_runs(plan: SetPlan) -> dict[tuple[str, str], MadeRun]:
 
 
 def _from_piece(plan: SetPlan, job: RunJob, fingerprint: str) -> MadeRun | None:
-    path = piece_path(plan.pieces, RunKey(**job.key), fingerprint)
+    path = piece_path(plan.pieces, job.run_key, fingerprint)
     run = read_piece(path) if path.is_file() else None
     if run is None or run.fingerprint != fingerprint or str(run.key) != job.name:
         return None
