@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,6 +29,12 @@ from spectrum.cli.options import (
     TrFromOption,
     data_settings,
 )
+from spectrum.errors import ConfigError
+
+if TYPE_CHECKING:
+    from spectrum.data.pipeline import PrepareResult
+    from spectrum.data.runs import RunTable
+    from spectrum.targets import Target
 
 __all__ = ["register"]
 
@@ -91,12 +97,19 @@ def prepare(
     multi_echo: MultiEchoOption = None,
     space: SpaceOption = None,
     shards: ShardsOption = Path("shards"),
+    plot: Annotated[
+        bool, typer.Option("--plot", help="Draw each run too: slices, motion, carpet, numbers.")
+    ] = False,
+    plots: Annotated[
+        Path | None,
+        typer.Option(help="Where to, with --plot; a folder of the recipe beside the shards."),
+    ] = None,
     cpus: CpusOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Preprocess runs into Parquet shards with Ray Data.
 
-    Example: spectrum prepare data/raw/ds000002 --set preprocessing.fwhm_mm=4
+    Example: spectrum prepare data/raw/ds000002 --set preprocessing.fwhm_mm=4 --plot
     """
     from spectrum.config import (
         TrialConfig,
@@ -115,6 +128,7 @@ def prepare(
     mapping = set_paths(read_yaml(config) if config else {}, parse_settings(decided))
     wanted = config_from_mapping(TrialConfig, mapping)
     recipe = wanted.preprocessing
+    _check_plots(plots)
     table = index_bids(roots, wanted.data)
     chosen = read_target(target) if target else None
     is_made = find_shards(table, recipe, shards, chosen) is not None
@@ -126,9 +140,36 @@ def prepare(
             table, recipe, shards_root=shards, target=chosen, on_run_done=on_run_done
         )
         on_run_done(result.num_runs, result.num_runs)
+    told = asdict(result)
+    if plot or plots is not None:
+        told["plots"] = _draw_runs(table, result, chosen, plots)
     if as_json:
-        print_json(asdict(result))
+        print_json(told)
     else:
         print_text(f"{result.num_runs} runs, {result.num_volumes} volumes: {result.shards}")
+        if "plots" in told:
+            print_text(f"figures: {told['plots']}")
     print_notes(dict.fromkeys((*table.notes, *result.notes)))
     end_with_refused([asdict(problem) for problem in (*table.refused_files, *result.refused)])
+
+
+def _check_plots(folder: Path | None) -> None:
+    """Refuse a path that cannot become a folder before anything is made."""
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--plots {folder} is a file. Give a folder, or one that is to be made.")
+
+
+def _draw_runs(
+    table: RunTable, result: PrepareResult, target: Target | None, folder: Path | None
+) -> Path:
+    """Draw the runs of a set; return the page's path."""
+    from spectrum.data.run_views import sources_of_table
+    from spectrum.data.shards import ShardSet
+    from spectrum.report.runs_page import write_run_plots
+
+    found = ShardSet.open(result.shards)
+    root = result.shards.parent
+    sources = sources_of_table(table, found.manifest.recipe, root, target)
+    place = folder or root / "plots" / found.manifest.fingerprint[:16]
+    with progress_bar("Drawing", unit="runs") as on_run_done:
+        return write_run_plots(found, sources, place, on_run_done=on_run_done)

@@ -27,7 +27,7 @@ from spectrum.data.registration.template import mni152
 from spectrum.data.resampling import to_grid
 from spectrum.errors import ImageError
 
-__all__ = ["SpatialResult", "Surroundings", "apply_spatial"]
+__all__ = ["SpatialResult", "Surroundings", "apply_spatial", "mean_as_scanned"]
 
 Bools = NDArray[np.bool_]
 
@@ -116,6 +116,30 @@ def apply_spatial(
     if motion is None and (config.normalization == "none" or known.is_aligned):
         return _laid_on_grid(data_XYZV, image.affine, config, known)
     return _registered(data_XYZV, image.affine, config, known, motion)
+
+
+def mean_as_scanned(
+    image: BoldImage, *, config: PreprocessingConfig, brain_XYZ: Bools | None = None
+) -> tuple[NDArray[np.float32], Bools, Grid]:
+    """Return the mean of the volumes that are kept, its brain, and their grid, to be looked at.
+
+    Axes are turned as ``apply_spatial`` turns them; nothing is interpolated.
+
+    Parameters
+    ----------
+    image : as scanned
+    config : the recipe
+    brain_XYZ : on the image's own grid, or None to find it
+
+    Raises
+    ------
+    ImageError
+        ``not-finite`` or ``bad-mask``.
+    """
+    data_XYZV = image.data_XYZV[..., config.drop_initial_volumes :]
+    data_XYZV, grid, brain_XYZ = _oriented(data_XYZV, image.affine, brain_XYZ)
+    _, mean_XYZ = _mean_volume(data_XYZV)
+    return mean_XYZ, find_brain(mean_XYZ, grid) if brain_XYZ is None else brain_XYZ, grid
 
 
 def _slice_timed(

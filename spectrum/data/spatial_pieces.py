@@ -25,7 +25,7 @@ from spectrum.data.quality import RunQuality
 from spectrum.data.single_flight import single_flight
 from spectrum.data.spatial import SpatialResult
 
-__all__ = ["SpatialFacts", "SpatialPiece", "kept_or_made", "spatial_path"]
+__all__ = ["SpatialFacts", "SpatialPiece", "kept_or_made", "read_spatial", "spatial_path"]
 
 VOLUME_PREFIX: Final = "volume_"
 
@@ -98,7 +98,7 @@ def kept_or_made(path: Path, make: Callable[[], SpatialPiece]) -> SpatialPiece:
 
 def _kept(path: Path) -> SpatialPiece | None:
     """Return what is kept, and remember in its time of change that it was used."""
-    piece = _read(path)
+    piece = read_spatial(path)
     if piece is not None:
         with suppress(OSError):
             os.utime(path)
@@ -131,8 +131,8 @@ def _arrays(piece: SpatialPiece) -> dict[str, NDArray[Any]]:
     return {**arrays, **{name: np.ascontiguousarray(array) for name, array in volume.items()}}
 
 
-def _read(path: Path) -> SpatialPiece | None:
-    """Read a piece; a damaged one is as good as none, and is made again."""
+def read_spatial(path: Path) -> SpatialPiece | None:
+    """Read a piece; a damaged one is as good as none, and is made again when it is needed."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():

@@ -21,6 +21,9 @@ __all__ = ["DARK", "LIGHT", "FigureMaker", "Theme", "clean", "new_figure", "rend
 
 WIDTH_IN: Final = 7.6
 PNG_DPI: Final = 160
+WEBP_QUALITY: Final = 72
+
+Kind = Literal["svg", "png", "webp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +84,21 @@ def clean(axes: Axes, theme: Theme, *, grid: Literal["x", "y", "none"] = "y") ->
         axes.set_axisbelow(True)
 
 
-def render(make: FigureMaker, theme: Theme, *kinds: Literal["svg", "png"]) -> tuple[bytes, ...]:
+def render(make: FigureMaker, theme: Theme, *kinds: Kind) -> tuple[bytes, ...]:
     """Draw a figure and return its files, the same bytes for the same data."""
     with _settings(theme):
         figure = make(theme)
         return tuple(_file(figure, kind, theme) for kind in kinds)
 
 
-def _file(figure: Figure, kind: Literal["svg", "png"], theme: Theme) -> bytes:
+def _file(figure: Figure, kind: Kind, theme: Theme) -> bytes:
     file = io.BytesIO()
-    metadata = {"Date": None} if kind == "svg" else {"Software": None}
-    figure.savefig(file, format=kind, dpi=PNG_DPI, facecolor=theme.ground, metadata=metadata)
+    more: dict[str, Any] = {
+        "svg": {"metadata": {"Date": None}},
+        "png": {"metadata": {"Software": None}},
+        "webp": {"pil_kwargs": {"quality": WEBP_QUALITY}},
+    }[kind]
+    figure.savefig(file, format=kind, dpi=PNG_DPI, facecolor=theme.ground, **more)
     figure.set_layout_engine("none")
     return file.getvalue()
 

@@ -46,7 +46,7 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in ("meta", "img", "source", "wbr", "link"):
+        if tag not in ("meta", "img", "input", "source", "wbr", "link"):
             self.open.append(tag)
         for name, value in attrs:
             if name in ("src", "srcset", "href"):
