@@ -102,7 +102,7 @@ def prepare(
     ] = False,
     plots: Annotated[
         Path | None,
-        typer.Option(help="Where to, with --plot; a folder of the recipe beside the shards."),
+        typer.Option(help="Draw each run into this folder; --plot takes one beside the shards."),
     ] = None,
     cpus: CpusOption = None,
     as_json: JsonOption = False,
@@ -155,8 +155,9 @@ def prepare(
 
 def _check_plots(folder: Path | None) -> None:
     """Refuse a path that cannot become a folder before anything is made."""
-    if folder is not None and folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--plots {folder} is a file. Give a folder, or one that is to be made.")
+    there = next((p for p in (folder, *folder.parents) if p.exists()), None) if folder else None
+    if there is not None and not there.is_dir():
+        raise ConfigError(f"--plots {folder}: {there} is no folder. Give one, or a new one.")
 
 
 def _draw_runs(

@@ -48,7 +48,9 @@ def mosaic_of(volume: Volume, *, num_axial: int, sides: bool = True) -> Mosaic:
     inside = volume.inside_XYZ if volume.inside_XYZ.any() else np.ones_like(volume.inside_XYZ)
     x, y, z = (np.flatnonzero(inside.any(axis=other)) for other in ((1, 2), (0, 2), (0, 1)))
     levels = np.unique(np.linspace(z[0], z[-1], num_axial + 2)[1:-1].round().astype(int))
-    cuts = [((0, 1), (slice(None), slice(None), level)) for level in levels]
+    cuts: list[tuple[tuple[int, int], Any]] = [
+        ((0, 1), (slice(None), slice(None), level)) for level in levels
+    ]
     if sides:
         middle = [int(side[len(side) // 2]) for side in (x, y)]
         cuts += [((1, 2), (middle[0], slice(None), slice(None)))]

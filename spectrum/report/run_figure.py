@@ -107,7 +107,7 @@ def _strips(view: RunView) -> dict[str, Mosaic | str]:
 
 def _strip_in(strip: Mosaic) -> float:
     rows, columns = strip.values.shape
-    return (WIDTH_IN - LEFT_IN - RIGHT_IN) * rows / columns
+    return float((WIDTH_IN - LEFT_IN - RIGHT_IN) * rows / columns)
 
 
 def _course_in(name: str, view: RunView) -> float:
@@ -195,7 +195,7 @@ def _draw_strip(axes: Axes, theme: Theme, view: RunView, name: str, strip: Mosai
     beside = axes.inset_axes((1.012, 0.08, 0.012, 0.84))
     bar = axes.figure.colorbar(image, cax=beside)
     bar.set_label(UNITS[view.recipe.standardization], labelpad=1)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
 
 
 def _limits(mosaic: Mosaic) -> tuple[float, float]:
@@ -214,7 +214,7 @@ def _grid_text(volume: Volume) -> str:
 
 
 def _draw_courses(axes: dict[str, Axes], theme: Theme, view: RunView) -> None:
-    times_s = np.arange(view.run.num_volumes) * view.run.tr_s
+    times_s = np.arange(view.run.num_volumes, dtype=np.float64) * np.float64(view.run.tr_s)
     _draw_motion(axes, theme, view, times_s)
     _draw_displacement(axes["fd"], theme, view.fd_V, times_s)
     _draw_dvars(axes["dvars"], theme, view, times_s)

@@ -93,12 +93,12 @@ def render(make: FigureMaker, theme: Theme, *kinds: Kind) -> tuple[bytes, ...]:
 
 def _file(figure: Figure, kind: Kind, theme: Theme) -> bytes:
     file = io.BytesIO()
-    more: dict[str, Any] = {
+    more_of_kind: dict[str, dict[str, Any]] = {
         "svg": {"metadata": {"Date": None}},
         "png": {"metadata": {"Software": None}},
         "webp": {"pil_kwargs": {"quality": WEBP_QUALITY}},
-    }[kind]
-    figure.savefig(file, format=kind, dpi=PNG_DPI, facecolor=theme.ground, **more)
+    }
+    figure.savefig(file, format=kind, dpi=PNG_DPI, facecolor=theme.ground, **more_of_kind[kind])
     figure.set_layout_engine("none")
     return file.getvalue()
 
