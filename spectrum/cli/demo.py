@@ -76,5 +76,6 @@ def demo(
             on_progress=on_progress,
         )
     notes.print("3/3  Writing the report")
-    told = search_json(result.to_json(), aim_repo=out / "studies", report=write_report(folder))
+    report = write_report(folder, shards_root=out / "shards")
+    told = search_json(result.to_json(), aim_repo=out / "studies", report=report)
     print_json(told) if as_json else print_text(search_text(told))

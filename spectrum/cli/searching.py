@@ -87,7 +87,7 @@ def search(
             resume=resume,
             on_progress=on_progress,
         )
-    report = write_report(folder)
+    report = write_report(folder, shards_root=shards)
     told = search_json(result.to_json(), aim_repo=studies, report=report)
     print_json(told) if as_json else print_text(search_text(told))
     print_notes(result.notes)

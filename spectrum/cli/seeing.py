@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from spectrum.cli.console import print_json, print_text
-from spectrum.cli.options import JsonOption
+from spectrum.cli.options import JsonOption, ShardsOption
 
 __all__ = ["register"]
 
@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def report(
     study: Annotated[Path, typer.Argument(help="Folder of a study.")],
+    shards: ShardsOption = Path("shards"),
     open_page: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -30,7 +31,7 @@ def report(
     """
     from spectrum.report import write_report
 
-    page = write_report(study)
+    page = write_report(study, shards_root=shards)
     if open_page:
         import webbrowser
 

@@ -25,7 +25,8 @@ def search_text(told: Mapping[str, Any]) -> str:
         return f"{trials}. No trial finished; see {told['study']}/trials.jsonl for the causes."
     lines = [
         trials,
-        f"best     {_with_interval(best)}  trial {best['trial']}; selected, so optimistic",
+        f"best     {_with_interval(best)}  trial {best['trial']}; selected, so optimistic"
+        f"{_unmasked(best)}",
         f"default  {_with_interval(default)}  the space's default configuration"
         if default
         else "default  did not finish",
@@ -44,3 +45,9 @@ def search_text(told: Mapping[str, Any]) -> str:
 def _with_interval(score: Mapping[str, Any]) -> str:
     low, high = score["ci95"]
     return f"{score['score']:.3f}  [{low:.3f}, {high:.3f}]"
+
+
+def _unmasked(best: Mapping[str, Any]) -> str:
+    """Return the label of a score whose recipe leaves the air around the head in."""
+    masked = best["config"]["preprocessing"]["brain_mask"]
+    return "" if masked else "; unmasked: air is part of the input"

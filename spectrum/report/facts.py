@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from spectrum.report.labels import UNMASKED_LABEL, is_unmasked
 from spectrum.search.view import StudyView
 
 __all__ = [
@@ -58,6 +59,7 @@ class Row:
     cause: str
     is_best: bool
     is_default: bool
+    is_unmasked: bool
 
 
 def summary(study: StudyView) -> tuple[str, ...]:
@@ -69,7 +71,7 @@ def summary(study: StudyView) -> tuple[str, ...]:
     finished = _number_of(len(study.complete), "finished trial")
     sentences = [
         _counts(study),
-        f"Trial {best['number']} was selected: of {finished} it scored highest, "
+        f"Trial {best['number']}{_label(best)} was selected: of {finished} it scored highest, "
         f"{format_score(score)}, over {_units(score)}.",
         *_against(study),
         _standing(study, score),
@@ -132,13 +134,19 @@ def _standing(study: StudyView, score: Score) -> str:
 def references(study: StudyView) -> tuple[Reference, ...]:
     """Return floor, majority, chance and default configuration, as far as the study has them."""
     floor = study.floor or {}
+    default = _label(next((line for line in study.lines if line["number"] == 0), {}))
     found = [
-        ("default", _default_score(study), "the default configuration scores"),
+        (f"default{default}", _default_score(study), f"the default configuration{default} scores"),
         ("floor", floor.get("floor"), "the floor (acquisition numbers alone) is"),
         ("majority", floor.get("majority"), "always answering the majority class scores"),
         ("chance", floor.get("chance"), "chance is"),
     ]
     return tuple(_reference(*entry) for entry in found if entry[1] is not None)
+
+
+def _label(line: Mapping[str, Any]) -> str:
+    """Return what stands after the name of a trial with an unmasked recipe, nothing otherwise."""
+    return f" ({UNMASKED_LABEL})" if is_unmasked(line.get("config") or {}) else ""
 
 
 def _default_score(study: StudyView) -> Any:
@@ -184,6 +192,7 @@ def _row(study: StudyView, line: Mapping[str, Any], paths: Sequence[str], rank: 
         cause=cause[:MAX_CAUSE],
         is_best=study.best is not None and line["number"] == study.best["number"],
         is_default=line["number"] == 0,
+        is_unmasked=is_unmasked(line["config"]),
     )
 
 

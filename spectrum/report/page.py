@@ -29,6 +29,8 @@ from spectrum.report.facts import (
     summary,
 )
 from spectrum.report.gallery import study_figures
+from spectrum.report.labels import recipe_warnings
+from spectrum.report.pipeline_slices import pipeline_slices
 from spectrum.report.theme import DARK, LIGHT, FigureMaker, render
 from spectrum.search.view import StudyView, view_study
 
@@ -52,7 +54,12 @@ class Picture:
     alt: str
 
 
-def write_report(study_folder: Path, *, importance: Mapping[str, float] | None = None) -> Path:
+def write_report(
+    study_folder: Path,
+    *,
+    importance: Mapping[str, float] | None = None,
+    shards_root: Path | None = None,
+) -> Path:
     """Write ``report/index.html`` and ``report/figures`` of a study.
 
     Parameters
@@ -60,6 +67,8 @@ def write_report(study_folder: Path, *, importance: Mapping[str, float] | None =
     study_folder : as a search leaves it; nothing outside ``report/`` is touched
     importance : share of each parameter, by config path
         By default it is computed from the study's journal.
+    shards_root : folder of shard sets, from which a few runs are shown
+        A folder ``shards`` beside the folder of studies is looked at too.
 
     Returns
     -------
@@ -80,7 +89,12 @@ def write_report(study_folder: Path, *, importance: Mapping[str, float] | None =
     makers = study_figures(study, importance=shares)
     out = study_folder / "report"
     pictures = _write_figures(makers, out / "figures")
-    text = _environment().get_template("page.html").render(_context(study, shares, pictures))
+    roots = [study_folder.resolve().parent.parent / "shards"]
+    slices = pipeline_slices(study, [shards_root, *roots] if shards_root else roots)
+    for place, run in enumerate(slices.runs):
+        (out / "figures" / f"brain-{place}.png").write_bytes(run.png)
+    context = {**_context(study, shares, pictures), "brain": slices}
+    text = _environment().get_template("page.html").render(context)
     page = out / "index.html"
     aside = page.with_suffix(".aside")
     aside.write_text(text, encoding="utf-8")
@@ -144,6 +158,7 @@ def _context(
         "importance": importance,
         "pictures": pictures,
         "problems": problems(study.manifest),
+        "warnings": _warnings(study),
         "manifest": flat({k: v for k, v in study.manifest.items() if k not in _NOT_FLAT}),
         "space_yaml": write_yaml(space) if space else "",
         "target": best["config"].get("target", "") if best else "",
@@ -160,6 +175,14 @@ def _params_of(study: StudyView) -> tuple[str, ...]:
 def _default_config(study: StudyView) -> Mapping[str, Any]:
     line = next((line for line in study.lines if line["number"] == 0), None)
     return line["config"] if line else {}
+
+
+def _warnings(study: StudyView) -> dict[str, tuple[str, ...]]:
+    """Return what must be said of the recipes whose scores the page discusses."""
+    told = {"The selected trial": study.best["config"] if study.best else {}}
+    told["The default configuration"] = _default_config(study)
+    found = {who: recipe_warnings(config) for who, config in told.items() if config}
+    return {who: sentences for who, sentences in found.items() if sentences}
 
 
 def _environment() -> jinja2.Environment:

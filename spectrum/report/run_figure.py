@@ -22,7 +22,7 @@ from spectrum.report.montage import Mosaic, draw_mosaic, gray_range, mosaic_of
 from spectrum.report.run_facts import FD_LIMIT_MM, QUALITY, format_number, recipe_text
 from spectrum.report.theme import Theme, clean
 
-__all__ = ["draw_run", "draw_thumbnail"]
+__all__ = ["draw_run", "draw_strips", "draw_thumbnail"]
 
 WIDTH_IN: Final = 9.0
 LEFT_IN: Final = 0.72
@@ -49,19 +49,20 @@ UNITS: Final = {"zscore": "SD", "percent": "%", "volume": "SD", "none": "scanner
 class _Page:
     """Places axes from top to bottom on a figure of a given height, all of one width."""
 
-    def __init__(self, height_in: float) -> None:
+    def __init__(self, height_in: float, *, left_in: float = LEFT_IN) -> None:
         self.figure = Figure(figsize=(WIDTH_IN, height_in))
         FigureCanvasAgg(self.figure)
         self.height_in = height_in
         self.used_in = 0.12
-        self.width_in = WIDTH_IN - LEFT_IN - RIGHT_IN
+        self.left_in = left_in
 
     def add(self, height_in: float, *, above_in: float = TITLE_IN) -> Axes:
         """Return axes below all others."""
         self.used_in += above_in + height_in
         bottom = (self.height_in - self.used_in) / self.height_in
-        sides = (LEFT_IN / WIDTH_IN, self.width_in / WIDTH_IN)
-        return self.figure.add_axes((sides[0], bottom, sides[1], height_in / self.height_in))
+        left, right = self.left_in / WIDTH_IN, 1.0 - RIGHT_IN / WIDTH_IN
+        height = height_in / self.height_in
+        return self.figure.add_axes((left, bottom, right - left, height))
 
 
 def draw_run(theme: Theme, *, view: RunView, problems: Sequence[str] = ()) -> Figure:
@@ -75,7 +76,7 @@ def draw_run(theme: Theme, *, view: RunView, problems: Sequence[str] = ()) -> Fi
     """
     head = _head(view, problems)
     strips = _strips(view)
-    parts_in = [REASON_IN if isinstance(s, str) else _strip_in(s) for s in strips.values()]
+    parts_in = [_part_in(strip) for strip in strips.values()]
     courses = {name: _course_in(name, view) for name in COURSE_IN}
     shown = [height for height in courses.values() if height]
     numbers = _numbers(view)
@@ -105,9 +106,12 @@ def _strips(view: RunView) -> dict[str, Mosaic | str]:
     }
 
 
-def _strip_in(strip: Mosaic) -> float:
+def _part_in(strip: Mosaic | str, *, left_in: float = LEFT_IN) -> float:
+    """Return the height of a strip that is as wide as the page, or of a reason."""
+    if isinstance(strip, str):
+        return REASON_IN
     rows, columns = strip.values.shape
-    return float((WIDTH_IN - LEFT_IN - RIGHT_IN) * rows / columns)
+    return float((WIDTH_IN - left_in - RIGHT_IN) * rows / columns)
 
 
 def _course_in(name: str, view: RunView) -> float:
@@ -117,6 +121,16 @@ def _course_in(name: str, view: RunView) -> float:
     if name == "fd" and isinstance(view.fd_V, str):
         return REASON_IN
     return COURSE_IN[name]
+
+
+def draw_strips(theme: Theme, *, view: RunView) -> Figure:
+    """Draw the slices of a run alone: as scanned, on the final grid, after the recipe."""
+    strips = _strips(view)
+    parts_in = [_part_in(strip, left_in=0.0) for strip in strips.values()]
+    page = _Page(sum(parts_in) + TITLE_IN * len(parts_in) + 0.2, left_in=0.0)
+    for (name, strip), part_in in zip(strips.items(), parts_in, strict=True):
+        _draw_strip(page.add(part_in), theme, view, name, strip)
+    return page.figure
 
 
 def draw_thumbnail(theme: Theme, *, view: RunView) -> Figure:

@@ -204,6 +204,36 @@ def test_a_folder_that_is_no_study_is_one_clear_sentence(tmp_path: Path) -> None
             write_report(folder)
 
 
+def test_without_its_shards_the_page_says_so_and_how_to_find_them(page: Page) -> None:
+    assert "Brain slices through the pipeline" in page.text
+    assert "does not say which shard set" in page.text
+
+
+def test_a_score_of_an_unmasked_recipe_is_labelled_wherever_it_stands(tmp_path: Path) -> None:
+    trials = [
+        replace(trial, params={**trial.params, "preprocessing.brain_mask": trial.number > 3})
+        for trial in planted_trials()[:6]
+    ]
+    folder = write_study(tmp_path / "planted", trials=tuple(trials))
+    text = Page(write_report(folder, importance={}).read_text()).text
+    assert "Trial 3 (unmasked) was selected" in text
+    assert "the default configuration (unmasked) scores" in text
+    assert "The selected trial. Unmasked recipe" in text
+    assert "The default configuration. Unmasked recipe" in text
+    rows = re.findall(r"<tr.*?</tr>", (folder / "report" / "index.html").read_text(), re.DOTALL)
+    labelled = {
+        int(found[1])
+        for row in rows
+        if (found := re.search(r'<th scope="row" class="num">(\d+)</th>', row))
+        and "unmasked</span>" in row
+    }
+    assert labelled == {0, 1, 2, 3}
+
+
+def test_a_masked_study_says_nothing_of_masks(page: Page) -> None:
+    assert "nmasked" not in page.text
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium to look at the page")
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from spectrum.report import write_report
+from spectrum.report.pipeline_slices import chosen_runs
+from spectrum.search.folder import StudyFolder
+from tests.unit.report.planted_shards import plant_shards
+from tests.unit.report.planted_study import planted_trials, write_study
+from tests.unit.report.test_report_page import Page
+from tests.unit.report.test_run_facts import a_run, named
+
+
+def test_the_worst_and_the_median_run_of_each_data_set_are_shown() -> None:
+    runs = [
+        a_run(number, dataset, quality={"fd_mean": value})
+        for dataset, values in (("ds1", (0.3, 0.1, 0.2, 0.9, 0.5)), ("ds2", (0.4,)))
+        for number, value in enumerate(values)
+    ]
+    found = {str(run.key): why for run, why in chosen_runs(runs)}
+    assert list(found) == [named(3), named(0), named(0, "ds2")]
+    assert "highest mean framewise displacement in ds1, 0.90 mm" in found[named(3)]
+    assert "median" in found[named(0)]
+
+
+def test_where_motion_is_not_known_of_all_dvars_stands_for_it() -> None:
+    runs = [
+        a_run(1, quality={"fd_mean": 0.9, "dvars_mean": 1.0}),
+        a_run(2, quality={"fd_mean": None, "dvars_mean": 3.0}),
+    ]
+    assert (
+        "highest mean DVARS in ds1, 3.00 %"
+        in dict((str(run.key), why) for run, why in chosen_runs(runs))[named(2)]
+    )
+
+
+def test_a_study_beside_its_shards_shows_slices_and_one_without_says_so(
+    tiny_bids: Callable[..., Path], tmp_path: Path
+) -> None:
+    shards, _ = plant_shards([tiny_bids()], tmp_path / "shards")
+    folder = write_study(tmp_path / "studies" / "planted", trials=planted_trials()[:2])
+    manifest = dict(StudyFolder(folder).read_manifest())
+    manifest["data"] = {"content": shards.manifest.content_hash}
+    manifest.pop("digest", None)
+    StudyFolder(folder).write_manifest(manifest)
+    page = Page(write_report(folder, importance={}).read_text())
+    pictures = [address for address in page.addresses if address.startswith("data:image/webp")]
+    assert len(pictures) == 4
+    assert (
+        sum(path.name.startswith("brain-") for path in (folder / "report/figures").iterdir()) == 2
+    )
+    shards.path.rename(tmp_path / "elsewhere")
+    text = Page(write_report(folder, importance={}).read_text()).text
+    assert "The shards of this study are not here" in text
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    (tmp_path / "elsewhere").rename(moved / shards.path.name)
+    shown = Page(write_report(folder, importance={}, shards_root=moved).read_text())
+    assert "not where it was when the shards were made" not in shown.text
+    assert sum("webp" in address[:30] for address in shown.addresses) == 4
+
+
+def test_a_damaged_set_costs_the_section_and_no_more(
+    tiny_bids: Callable[..., Path], tmp_path: Path
+) -> None:
+    shards, _ = plant_shards([tiny_bids()], tmp_path / "shards")
+    folder = write_study(tmp_path / "studies" / "planted", trials=planted_trials()[:1])
+    manifest = dict(StudyFolder(folder).read_manifest())
+    manifest["data"] = {"content": shards.manifest.content_hash}
+    manifest.pop("digest", None)
+    StudyFolder(folder).write_manifest(manifest)
+    for file in shards.path.glob("*.parquet"):
+        file.write_bytes(b"PAR1" * 9)
+    text = Page(write_report(folder, importance={}).read_text()).text
+    assert "The shards of this study cannot be read" in text
+
+
+@pytest.mark.parametrize("content", [None, 7, ""])
+def test_a_study_that_names_no_content_makes_a_page(content: object, tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "planted", trials=planted_trials()[:1])
+    manifest = json.loads((folder / "study.json").read_text())
+    assert manifest["data"].get("content") is None
+    manifest["data"]["content"] = content
+    manifest.pop("digest", None)
+    StudyFolder(folder).write_manifest(manifest)
+    assert write_report(folder, importance={}).is_file()
