@@ -103,6 +103,13 @@ class TrainingConfig(FrozenConfig):
     after another, and mixes the sequences of those. None mixes the sequences of all runs. A number
     lets ``feeding: stream`` read each run once an epoch; it changes the order, in every mode."""
 
+    harmonisation: Literal["none", "dataset"] = "none"
+    """``dataset``: all data sets on one intensity scale. Each data set of a fold's training side
+    is put to mean 0 and standard deviation 1 by its training runs; a run of any other data set by
+    its own voxels, as nothing else of it may be known. Only for ``preprocessing.standardization:
+    none``, as the others leave no scanner unit, and with a brain mask. Off: most recipes
+    standardise."""
+
     feeding: Literal["auto", "device", "node", "stream"] = "auto"
     """Where volumes wait until a batch needs them. ``device``: all on the device, a copy for each
     process. ``node``: all in the shared memory of the node (Ray's object store), one copy for the

@@ -91,6 +91,26 @@ class TrialConfig(FrozenConfig):
     """Seed of weights, order and augmentation."""
 
     @model_validator(mode="after")
+    def _harmonises_scanner_units(self) -> Self:
+        if self.training.harmonisation == "none":
+            return self
+        recipe = self.preprocessing
+        if recipe.standardization != "none":
+            raise ValueError(
+                f"training.harmonisation is {self.training.harmonisation} with "
+                f"preprocessing.standardization: {recipe.standardization}, which leaves no "
+                "scanner unit to harmonise. Set preprocessing.standardization: none, or "
+                "training.harmonisation: none"
+            )
+        if not recipe.brain_mask:
+            raise ValueError(
+                f"training.harmonisation is {self.training.harmonisation} with "
+                "preprocessing.brain_mask: false, where air would decide the scale. "
+                "Set preprocessing.brain_mask: true, or training.harmonisation: none"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _hides_no_lone_volume(self) -> Self:
         fraction = self.training.temporal_mask_fraction
         if fraction and self.sequences.num_volumes == 1:

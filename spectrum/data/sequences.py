@@ -148,6 +148,7 @@ def build_table(
         volumes_left_out=sum(part.volumes_left_out for part in parts),
         problems=problems,
         image_of_run=tuple(run.voxels_sha256 for run in runs),
+        factor_of_run=tuple(run.scale for run in runs),
         target=target.name,
     )
     overlap = overlap_problem(table) if target.kind == "event" else None

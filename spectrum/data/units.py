@@ -70,7 +70,8 @@ class SequenceTable:
 
     ``start_of_sequence`` counts volumes within the run; all three arrays have one entry a
     sequence, ordered by unit, then by start. ``num_volumes`` is T; every ``decimation``-th volume
-    of the run is in a sequence.
+    of the run is in a sequence. A recipe's values are the stored ones times ``factor_of_run``, all
+    1 where that is empty.
     """
 
     units: tuple[Unit, ...]
@@ -82,6 +83,7 @@ class SequenceTable:
     volumes_left_out: int = 0
     problems: tuple[Problem, ...] = ()
     image_of_run: tuple[str, ...] = ()
+    factor_of_run: tuple[float, ...] = ()
     target: str = ""
     decimation: int = 1
 

@@ -20,10 +20,11 @@ from torch import Tensor
 
 from spectrum.config import TrialConfig, canonical_json
 from spectrum.config.frozen import FrozenConfig
+from spectrum.data.harmonisation import Harmonisation, IntensityScale
 from spectrum.errors import CheckpointError
 from spectrum.model.slice_vit import SliceViT, build_model
 
-__all__ = ["CheckpointHeader", "read_checkpoint", "write_checkpoint"]
+__all__ = ["CheckpointHeader", "read_checkpoint", "scales_in_header", "write_checkpoint"]
 
 WEIGHTS_NAME: Final = "model.safetensors"
 HEADER_NAME: Final = "model.json"
@@ -59,8 +60,36 @@ class CheckpointHeader(FrozenConfig):
     data_hash: str
     """Content hash of the shard set."""
 
+    scale_of_dataset: dict[str, tuple[float, float]] | None = None
+    """Mean and standard deviation of each data set of the training side, in the recipe's unit;
+    None where nothing was harmonised. What is predicted must be put on the same scale first."""
+
     weights_sha256: str = ""
     """Digest of the weights file; set when the checkpoint is written."""
+
+    @property
+    def harmonisation(self) -> Harmonisation | None:
+        """How runs are put on the scale of the fit; None where they stay as the recipe left them.
+
+        A run of a data set that was not in training is put on it by its own voxels.
+        """
+        if self.scale_of_dataset is None:
+            return None
+        return Harmonisation(
+            scale_of_dataset={
+                name: IntensityScale(mean=mean, sd=sd)
+                for name, (mean, sd) in self.scale_of_dataset.items()
+            }
+        )
+
+
+def scales_in_header(
+    harmonisation: Harmonisation | None,
+) -> dict[str, tuple[float, float]] | None:
+    """Return the scales of a fit as a header has them."""
+    if harmonisation is None:
+        return None
+    return {name: (s.mean, s.sd) for name, s in harmonisation.scale_of_dataset.items()}
 
 
 def write_checkpoint(

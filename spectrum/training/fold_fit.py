@@ -21,8 +21,9 @@ from spectrum.records import EpochRecord, FoldRecord
 from spectrum.scores import score_predictions
 from spectrum.training.augmentation import LEFT_RIGHT_AXIS, Augmentation
 from spectrum.training.batches import draw_epoch, iter_batches, num_steps
-from spectrum.training.checkpoints import CheckpointHeader, write_checkpoint
+from spectrum.training.checkpoints import CheckpointHeader, scales_in_header, write_checkpoint
 from spectrum.training.feeds import Feed
+from spectrum.training.harmonising import feed_of_fold, harmonisation_of
 from spectrum.training.place import Place
 from spectrum.training.predictions import Evaluation, Evaluator
 from spectrum.training.schedule import lr_at
@@ -51,6 +52,7 @@ class FoldFit:
 
     def __init__(self, feed: Feed, fold: Fold, config: TrialConfig, *, place: Place) -> None:
         _check_fold(fold, config)
+        feed = feed_of_fold(feed, fold)
         self.fold = fold
         self.config = config
         self.feed = feed
@@ -202,6 +204,7 @@ class FoldFit:
             held_out=self.fold.held_out,
             epoch=epoch,
             data_hash=self.feed.source.content_hash,
+            scale_of_dataset=scales_in_header(harmonisation_of(self.feed)),
         )
 
 

@@ -17,6 +17,7 @@ from spectrum.records import EpochRecord, FoldRecord, Prediction, TrialEpochReco
 from spectrum.scores import score_predictions
 from spectrum.training.feeds import Sequences, build_feed
 from spectrum.training.fold_fit import FoldFit
+from spectrum.training.harmonising import trial_feed
 from spectrum.training.place import Parallel, Place
 
 __all__ = ["draw_trial_folds", "fit_trial"]
@@ -54,7 +55,7 @@ def fit_trial(
     checkpoints : folder for one checkpoint a fold, or None
     """
     place = Place.choose(config.training, parallel)
-    feed = build_feed(data, place.device, config.training)
+    feed = trial_feed(build_feed(data, place.device, config.training), config.training)
     fits = [FoldFit(feed, fold, config, place=place) for fold in folds]
     last: dict[str, EpochRecord] = {}
     epoch = 0

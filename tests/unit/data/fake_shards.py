@@ -25,6 +25,7 @@ class FakeRun:
     image_sha256: str = ""
     voxels_sha256: str = ""
     person: str = ""
+    scale: float = 1.0
 
 
 @dataclass
