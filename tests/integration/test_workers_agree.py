@@ -31,6 +31,15 @@ CONFIG = tiny_config(
 )
 """Seven sequences a batch: parts of unequal size, and an uneven last batch. All augmentations."""
 
+HARMONISED = tiny_config(
+    training__harmonisation="dataset",
+    training__batch_size=7,
+    training__stream_gib=1e-5,
+    preprocessing__standardization="none",
+)
+
+CONFIGS = {"augmented": CONFIG, "harmonised": HARMONISED}
+
 
 def data_of(mode: str) -> Sequences:
     data = planted_data(num_classes=3)
@@ -43,12 +52,13 @@ def fit(config: TrialConfig, parallel: Parallel, mode: str = "device") -> list[T
     return list(fit_trial(data_of(mode), folds, config, parallel=parallel))
 
 
-def work(rank: int, num_workers: int, folder: str) -> None:
+def work(rank: int, num_workers: int, folder: str, name: str) -> None:
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=num_workers
     )
     for mode in MODES:
-        numbers = [_numbers(record) for record in fit(CONFIG, Parallel(rank, num_workers), mode)]
+        records = fit(CONFIGS[name], Parallel(rank, num_workers), mode)
+        numbers = [_numbers(record) for record in records]
         torch.save(numbers, f"{folder}/{mode}-{rank}")
     distributed.destroy_process_group()
 
@@ -70,11 +80,15 @@ def _read(path: Path) -> Sequence[Sequence[float]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_workers", [2, 4])
-def test_workers_give_the_numbers_of_one_in_every_mode(tmp_path: Path, num_workers: int) -> None:
-    alone = [_numbers(record) for record in fit(CONFIG, Parallel())]
+@pytest.mark.parametrize(
+    ("num_workers", "name"), [(2, "augmented"), (4, "augmented"), (2, "harmonised")]
+)
+def test_workers_give_the_numbers_of_one_in_every_mode(
+    tmp_path: Path, num_workers: int, name: str
+) -> None:
+    alone = [_numbers(record) for record in fit(CONFIGS[name], Parallel())]
     multiprocessing.start_processes(
-        work, args=(num_workers, str(tmp_path)), nprocs=num_workers, start_method="spawn"
+        work, args=(num_workers, str(tmp_path), name), nprocs=num_workers, start_method="spawn"
     )
     first, *others = (
         _read(tmp_path / f"{mode}-{rank}") for mode in MODES for rank in range(num_workers)
