@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -24,9 +25,6 @@ from spectrum.report.theme import Theme, clean
 
 __all__ = ["draw_run", "draw_strips", "draw_thumbnail"]
 
-WIDTH_IN: Final = 9.0
-LEFT_IN: Final = 0.72
-RIGHT_IN: Final = 1.05
 TITLE_IN: Final = 0.27
 """Room above a part for its title."""
 
@@ -42,27 +40,46 @@ REASON_IN: Final = 0.4
 """Height of a part that only says why there is nothing to see."""
 
 DIRECTIONS: Final = ("x, right", "y, front", "z, top")
-TURNS: Final = ("about x (nod)", "about y (tilt)", "about z (turn)")
+TURNS: Final = ("x, nodding", "y, tilting", "z, turning")
 UNITS: Final = {"zscore": "SD", "percent": "%", "volume": "SD", "none": "scanner"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Width:
+    """Width of a figure and of its margins, inches."""
+
+    figure_in: float
+    left_in: float
+    right_in: float
+
+    @property
+    def axes_in(self) -> float:
+        return self.figure_in - self.left_in - self.right_in
+
+
+WHOLE: Final = _Width(figure_in=9.0, left_in=0.72, right_in=1.05)
+STRIPS: Final = _Width(figure_in=5.6, left_in=0.0, right_in=0.5)
+"""Narrow, so that its words are still read on a telephone."""
 
 
 class _Page:
     """Places axes from top to bottom on a figure of a given height, all of one width."""
 
-    def __init__(self, height_in: float, *, left_in: float = LEFT_IN) -> None:
-        self.figure = Figure(figsize=(WIDTH_IN, height_in))
+    def __init__(self, height_in: float, width: _Width) -> None:
+        self.figure = Figure(figsize=(width.figure_in, height_in))
         FigureCanvasAgg(self.figure)
         self.height_in = height_in
         self.used_in = 0.12
-        self.left_in = left_in
+        self.width = width
 
     def add(self, height_in: float, *, above_in: float = TITLE_IN) -> Axes:
         """Return axes below all others."""
         self.used_in += above_in + height_in
         bottom = (self.height_in - self.used_in) / self.height_in
-        left, right = self.left_in / WIDTH_IN, 1.0 - RIGHT_IN / WIDTH_IN
-        height = height_in / self.height_in
-        return self.figure.add_axes((left, bottom, right - left, height))
+        left, wide = (
+            inches / self.width.figure_in for inches in (self.width.left_in, self.width.axes_in)
+        )
+        return self.figure.add_axes((left, bottom, wide, height_in / self.height_in))
 
 
 def draw_run(theme: Theme, *, view: RunView, problems: Sequence[str] = ()) -> Figure:
@@ -76,14 +93,14 @@ def draw_run(theme: Theme, *, view: RunView, problems: Sequence[str] = ()) -> Fi
     """
     head = _head(view, problems)
     strips = _strips(view)
-    parts_in = [_part_in(strip) for strip in strips.values()]
+    parts_in = [_part_in(strip, WHOLE) for strip in strips.values()]
     courses = {name: _course_in(name, view) for name in COURSE_IN}
     shown = [height for height in courses.values() if height]
     numbers = _numbers(view)
     numbers_in = 0.44 * -(-len(numbers) // NUMBERS_PER_ROW)
     titled_in = TITLE_IN * (len(parts_in) + len(shown) - bool(courses["turns"]))
     height_in = sum(parts_in) + sum(shown) + titled_in + 0.1 * bool(courses["turns"])
-    page = _Page(height_in + 0.3 + LINE_IN * len(head) + numbers_in + 0.75)
+    page = _Page(height_in + 0.3 + LINE_IN * len(head) + numbers_in + 0.75, WHOLE)
     _draw_head(page.add(0.12 + LINE_IN * len(head), above_in=0.0), theme, head)
     for (name, strip), part_in in zip(strips.items(), parts_in, strict=True):
         _draw_strip(page.add(part_in), theme, view, name, strip)
@@ -106,12 +123,12 @@ def _strips(view: RunView) -> dict[str, Mosaic | str]:
     }
 
 
-def _part_in(strip: Mosaic | str, *, left_in: float = LEFT_IN) -> float:
+def _part_in(strip: Mosaic | str, width: _Width) -> float:
     """Return the height of a strip that is as wide as the page, or of a reason."""
     if isinstance(strip, str):
         return REASON_IN
     rows, columns = strip.values.shape
-    return float((WIDTH_IN - left_in - RIGHT_IN) * rows / columns)
+    return float(width.axes_in * rows / columns)
 
 
 def _course_in(name: str, view: RunView) -> float:
@@ -126,10 +143,10 @@ def _course_in(name: str, view: RunView) -> float:
 def draw_strips(theme: Theme, *, view: RunView) -> Figure:
     """Draw the slices of a run alone: as scanned, on the final grid, after the recipe."""
     strips = _strips(view)
-    parts_in = [_part_in(strip, left_in=0.0) for strip in strips.values()]
-    page = _Page(sum(parts_in) + TITLE_IN * len(parts_in) + 0.2, left_in=0.0)
+    parts_in = [_part_in(strip, STRIPS) for strip in strips.values()]
+    page = _Page(sum(parts_in) + TITLE_IN * len(parts_in) + 0.2, STRIPS)
     for (name, strip), part_in in zip(strips.items(), parts_in, strict=True):
-        _draw_strip(page.add(part_in), theme, view, name, strip)
+        _draw_strip(page.add(part_in), theme, view, name, strip, is_brief=True)
     return page.figure
 
 
@@ -188,21 +205,34 @@ def _draw_head(axes: Axes, theme: Theme, lines: Sequence[tuple[str, bool]]) -> N
         )
 
 
-def _draw_strip(axes: Axes, theme: Theme, view: RunView, name: str, strip: Mosaic | str) -> None:
-    title = {
-        "scanned": f"As scanned: mean of {view.run.num_volumes} volumes",
-        "laid": "On the final grid, before anything happens over time: mean",
-        "finished": f"After the recipe: volume {view.shown_volume}",
+def _draw_strip(
+    axes: Axes,
+    theme: Theme,
+    view: RunView,
+    name: str,
+    strip: Mosaic | str,
+    *,
+    is_brief: bool = False,
+) -> None:
+    brief, more = {
+        "scanned": ("As scanned", f"mean of {view.run.num_volumes} volumes"),
+        "laid": ("On the final grid", "mean before anything happens over time"),
+        "finished": ("After the recipe", f"volume {view.shown_volume}"),
     }[name]
     volume = getattr(view, name)
+    axes.set_title(brief)
     if isinstance(strip, str):
-        axes.set_title(title)
-        _say(axes, theme, strip)
+        _say(axes, theme, strip, num_characters=70 if is_brief else 100)
         return
-    axes.set_title(f"{title}; {_grid_text(volume)}")
-    if name != "finished":
-        draw_mosaic(axes, strip, cmap="gray", limits=gray_range(strip))
+    if not is_brief:
+        axes.set_title(f"{brief}: {more}; {_grid_text(volume)}")
+    if name == "finished":
+        _draw_finished(axes, view, strip)
         return
+    draw_mosaic(axes, strip, cmap="gray", limits=gray_range(strip))
+
+
+def _draw_finished(axes: Axes, view: RunView, strip: Mosaic) -> None:
     limits = _limits(strip)
     cmap = "gray" if limits[0] >= 0 else "RdBu_r"
     image = draw_mosaic(axes, strip.within_mask(), cmap=cmap, limits=limits)
@@ -343,13 +373,13 @@ def _draw_numbers(axes: Axes, theme: Theme, numbers: Sequence[tuple[str, str]]) 
             )
 
 
-def _say(axes: Axes, theme: Theme, text: str) -> None:
+def _say(axes: Axes, theme: Theme, text: str, *, num_characters: int = 100) -> None:
     """Write why there is nothing to see."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_color(theme.faint)
-    wrapped = "\n".join(textwrap.wrap(text, 100))
+    wrapped = "\n".join(textwrap.wrap(text, num_characters))
     axes.text(
         0.5, 0.5, wrapped, transform=axes.transAxes, ha="center", va="center", color=theme.muted
     )
