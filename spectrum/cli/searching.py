@@ -16,6 +16,7 @@ from spectrum.cli.console import (
 )
 from spectrum.cli.options import (
     CpusOption,
+    FreezeOption,
     JsonOption,
     MultiEchoOption,
     RootsArgument,
@@ -48,6 +49,7 @@ def search(
     resume: Annotated[bool, typer.Option(help="Continue the study of this name.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Print the plan and start nothing.")] = False,
     settings: SetOption = None,
+    freeze: FreezeOption = None,
     tr_from: TrFromOption = None,
     multi_echo: MultiEchoOption = None,
     image_space: SpaceOption = None,
@@ -62,13 +64,14 @@ def search(
     """
     from spectrum.launch import local_ray
     from spectrum.report import write_report
-    from spectrum.search.space import read_space
+    from spectrum.search.space import read_space_file
     from spectrum.search.study import plan_study, run_study
     from spectrum.tracking import AimTracker
 
     decided = data_settings(tr_from, multi_echo, image_space)
-    parsed = read_space(space, [*(settings or []), *decided])
-    parsed.check()
+    reading = read_space_file(space, [*(settings or []), *decided], freeze or [])
+    reading.check()
+    parsed = reading.space
     folder = studies / (name or parsed.name)
     if dry_run:
         plan = plan_study(parsed, roots=roots, shards_root=shards, num_trials=trials)
