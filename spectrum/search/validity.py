@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +18,7 @@ from spectrum.search.forbidden import last_of, matches
 from spectrum.search.parameters import Parameter
 from spectrum.search.space import REASON_OF_FIXED, SearchSpace
 
-__all__ = ["check_space", "moved_share"]
+__all__ = ["check_space", "moved_share", "related_values"]
 
 MAX_COMBINATIONS: Final = 4000
 """Combinations of one section that are all tried; beyond, all pairs and as many samples."""
@@ -169,9 +169,8 @@ def _check_reach(space: SearchSpace) -> None:
     for index, forbidden in enumerate(space.forbid):
         at = ("forbid", index)
         base = {path: get_path(default, path) for path in forbidden}
-        named = _with_conditions(space, _entangled(space, forbidden))
-        values_of = {p: v for p in named if (v := space.parameters[p].values) is not None}
-        for values in _all_or_samples(values_of):
+        named = {path for path in forbidden if path in space.parameters}
+        for values in _all_or_samples(_discrete(space, named)):
             try:
                 point = space.point_from(values)
             except ConfigError as err:
@@ -189,22 +188,25 @@ def _check_reach(space: SearchSpace) -> None:
                 )
 
 
-def _entangled(space: SearchSpace, forbidden: Mapping[str, Any]) -> set[str]:
-    """Return the searched paths of a combination, and of all that restrict the same last one."""
-    last = last_of(forbidden, space.parameters)
-    together = [other for other in space.forbid if last_of(other, space.parameters) == last]
-    return {path for other in together for path in other if path in space.parameters}
-
-
-def _with_conditions(space: SearchSpace, paths: set[str]) -> list[str]:
-    """Return searched paths and all that their conditions depend on, in the order of the file."""
+def _discrete(space: SearchSpace, paths: Collection[str]) -> dict[str, tuple[Any, ...]]:
+    """Return the values of discrete searched paths, and of all that decide about these."""
     found, todo = set(paths), list(paths)
     while todo:
-        for other in space.parameters[todo.pop()].when:
+        for other in _deciding(space, todo.pop()):
             if other in space.parameters and other not in found:
                 found.add(other)
                 todo.append(other)
-    return [path for path in space.parameters if path in found]
+    return {
+        path: values
+        for path, parameter in space.parameters.items()
+        if path in found and (values := parameter.values) is not None
+    }
+
+
+def _deciding(space: SearchSpace, path: str) -> set[str]:
+    """Return what a path's conditions name, and the combinations that it is the last of."""
+    closed = (f for f in space.forbid if last_of(f, space.parameters) == path)
+    return {*space.parameters[path].when, *(name for forbidden in closed for name in forbidden)}
 
 
 def _told(values: Mapping[str, Any]) -> str:
@@ -217,7 +219,7 @@ def _check_combinations(space: SearchSpace) -> None:
             for end in parameter.ends:
                 _check_values(space, {path: end})
     sections = sorted({path.split(".", 1)[0] for path in (*space.parameters, *space.derive)})
-    within = (_all_or_samples(_related_values(space, section)) for section in sections)
+    within = (_all_or_samples(related_values(space, (f"{name}.",))) for name in sections)
     for values in itertools.chain(*within, _pairs_across_sections(space)):
         _check_values(space, values)
 
@@ -245,17 +247,19 @@ def _samples(values_of: Values, number: int) -> Iterator[dict[str, Any]]:
         yield {path: values[rng.integers(len(values))] for path, values in values_of.items()}
 
 
-def _related_values(space: SearchSpace, section: str) -> dict[str, tuple[Any, ...]]:
-    """Return the discrete parameters of a section, and those that decide about its values."""
-    inside = {path for path in space.parameters if path.split(".", 1)[0] == section}
-    for path in reversed(space.derive):
-        if path.split(".", 1)[0] == section:
+def related_values(space: SearchSpace, beginnings: tuple[str, ...]) -> dict[str, tuple[Any, ...]]:
+    """Return the values of the discrete parameters that decide about some config paths.
+
+    Parameters
+    ----------
+    beginnings : of the paths, such as ``preprocessing.``; parameters that these are derived from,
+        that their conditions name or that are forbidden together with them are among the result
+    """
+    inside = {path for path in space.parameters if path.startswith(beginnings)}
+    for path in space.derive:
+        if path.startswith(beginnings):
             inside |= _sources(space, path)
-    return {
-        path: values
-        for path in _with_conditions(space, inside)
-        if (values := space.parameters[path].values) is not None
-    }
+    return _discrete(space, inside)
 
 
 def _sources(space: SearchSpace, path: str) -> set[str]:

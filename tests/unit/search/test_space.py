@@ -11,8 +11,8 @@ import pytest
 
 from spectrum.config import TrialConfig, get_path, write_yaml
 from spectrum.errors import ConfigError
-from spectrum.search.optuna_study import sample_points
 from spectrum.search.forbidden import matches
+from spectrum.search.optuna_study import sample_points
 from spectrum.search.space import SearchSpace, read_space, read_space_file, space_from_mapping
 from spectrum.search.validity import MAX_COMBINATIONS
 
