@@ -38,7 +38,7 @@ class SharedInputs:
 
     ``folds`` is the study's fold manifest, ``trials`` the folder of the trials' own folders,
     ``disk_bytes`` what all shard sets together may take, or None, ``holder`` who keeps the sets
-    that the trials use from being removed by others.
+    that the trials use from being removed by others, or "".
     """
 
     table: RunTable
@@ -122,7 +122,8 @@ class StudyObjective:
             cpus_per_run=0.0,
             target=shared.target,
         )
-        mark_held(shared.shards_root, shared.holder, prepared.shards)
+        if shared.holder:
+            mark_held(shared.shards_root, shared.holder, prepared.shards)
         if shared.disk_bytes is not None and not prepared.reused:
             prune_sets(
                 shared.shards_root,
