@@ -226,11 +226,15 @@ def refusal_of(plan: DiskPlan, shards_root: Path) -> str | None:
             "spatial steps, or raise study.disk_gib."
         )
     if plan.needed_bytes > plan.free_bytes:
-        bound = " and set study.disk_gib, which evicts sets" if plan.disk_bytes is None else ""
+        bound = (
+            "set study.disk_gib, which evicts sets"
+            if plan.disk_bytes is None
+            else "lower study.disk_gib"
+        )
         return (
             f"The search needs up to {size_text(plan.needed_bytes)} of disk ({parts}, its sets "
             f"{size_text(plan.set_bytes)}), and {shards_root} has {size_text(plan.free_bytes)} "
-            f"free. Free some, search fewer recipes{bound}, or choose another --shards folder."
+            f"free. Free some, search fewer recipes, {bound}, or choose another --shards folder."
         )
     return None
 
