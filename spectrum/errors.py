@@ -43,9 +43,21 @@ class SpectrumError(Exception):
 
 
 class ConfigError(SpectrumError, ValueError):
-    """A configuration, a search space or an argument is wrong."""
+    """A configuration, a search space or an argument is wrong.
+
+    Parameters
+    ----------
+    message : two sentences
+        What was found, what was expected, what to do.
+    at : keys and indices
+        Where in a mapping the fault lies, outermost key first; empty where it lies in no mapping.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str, *, at: tuple[str | int, ...] = ()) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 class DataError(SpectrumError):

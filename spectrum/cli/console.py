@@ -15,11 +15,15 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.text import Text
+
+from spectrum.data.describing import size_text
 
 __all__ = [
     "DONE_IN_PART",
@@ -80,6 +84,15 @@ def progress_bar(title: str, *, unit: str) -> Iterator[Callable[[int, int], None
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+class _BinarySpeedColumn(TransferSpeedColumn):
+    """A rate in the units of all other sizes; rich's own counts in thousands."""
+
+    def render(self, task: Task) -> Text:
+        """Return the rate of a task."""
+        speed = task.finished_speed or task.speed
+        return Text("?" if speed is None else f"{size_text(speed)}/s", style="progress.data.speed")
+
+
 @contextmanager
 def bytes_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar of bytes with rate and time left; yields a callback as ``progress_bar`` does.
@@ -89,8 +102,8 @@ def bytes_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=32),
-        DownloadColumn(),
-        TransferSpeedColumn(),
+        DownloadColumn(binary_units=True),
+        _BinarySpeedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=notes, transient=True) as bar:

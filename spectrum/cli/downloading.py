@@ -19,6 +19,7 @@ from spectrum.cli.console import (
     print_text,
 )
 from spectrum.cli.options import JsonOption
+from spectrum.data.describing import size_text
 from spectrum.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ def download(
     as_json: JsonOption = False,
 ) -> None:
     """Fetch OpenNeuro data sets: every file verified, interruptions resumed, no login.
+
+    Sizes are in units of 1024: GiB, MiB, KiB.
 
     Example: spectrum download ds000002 ds000052 --subject 01 --subject 02
     """
@@ -144,7 +147,7 @@ KNOWN_HELP = (
 
 def _known_line(row: dict[str, Any]) -> str:
     return (
-        f"{row['dataset']}  {row['bold_bytes'] / 1e9:5.2f} GB  {row['num_bold']:3d} BOLD files  "
+        f"{row['dataset']}  {size_text(row['bold_bytes']):>9}  {row['num_bold']:3d} BOLD files  "
         f"{row['num_subjects']:2d} subjects  {row['title']}"
     )
 
@@ -158,11 +161,11 @@ def _plan(request: DownloadRequest, as_json: bool) -> None:
         print_json(told)
     else:
         lines = [
-            f"{plan.dataset}: {len(plan.files)} files, {_size(plan.num_bytes)}"
+            f"{plan.dataset}: {len(plan.files)} files, {size_text(plan.num_bytes)}"
             for plan in planned.plans
         ]
         free, wanted = told["free_bytes"], told["wanted_bytes"]
-        lines += [f"still to fetch: {_size(wanted)}; free on the disk: {_size(free)}"]
+        lines += [f"still to fetch: {size_text(wanted)}; free on the disk: {size_text(free)}"]
         print_text("\n".join(lines))
         print_notes(told["notes"])
     end_with_refused(told["refused"])
@@ -212,9 +215,10 @@ def _resumable(request: DownloadRequest, is_verify: bool) -> Iterator[None]:
 
 
 def _summary(told: dict[str, Any], is_verify: bool) -> str:
-    done = "are there and right" if is_verify else f"{_size(told['fetched_bytes'])} fetched"
+    done = "are there and right" if is_verify else f"{size_text(told['fetched_bytes'])} fetched"
     lines = [
-        f"{told['num_files']} files, {_size(told['num_bytes'])}; {done} in {told['seconds']:.0f} s"
+        f"{told['num_files']} files, {size_text(told['num_bytes'])}; {done} "
+        f"in {told['seconds']:.0f} s"
     ]
     lines += [
         f"  {number} held against {KINDS[kind]}" for kind, number in told["verified_by"].items()
@@ -235,11 +239,3 @@ KINDS = {
     "git-sha1": "the published git digest",
     "etag": "the bucket's own ETag (proves the transfer, not the upload)",
 }
-
-
-def _size(num_bytes: int) -> str:
-    """Write bytes as people do, in powers of ten as disks are sold."""
-    for unit, power in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if num_bytes >= power:
-            return f"{num_bytes / power:.2f} {unit}"
-    return f"{num_bytes} bytes"

@@ -9,6 +9,7 @@ import typer
 
 __all__ = [
     "CpusOption",
+    "FreezeOption",
     "JsonOption",
     "MultiEchoOption",
     "RootsArgument",
@@ -29,6 +30,13 @@ JsonOption: TypeAlias = Annotated[
 SetOption: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--set", help="key=value with a config path as key; may be given again."),
+]
+FreezeOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--freeze",
+        help="key=value that fixes a searched parameter to one of its values; may be given again.",
+    ),
 ]
 ShardsOption: TypeAlias = Annotated[
     Path, typer.Option("--shards", help="Folder that holds all shard sets.")

@@ -16,6 +16,7 @@ from spectrum.cli.console import (
 )
 from spectrum.cli.options import (
     CpusOption,
+    FreezeOption,
     JsonOption,
     MultiEchoOption,
     RootsArgument,
@@ -26,7 +27,9 @@ from spectrum.cli.options import (
     TrFromOption,
     data_settings,
 )
+from spectrum.cli.planning import plan_text
 from spectrum.cli.summary import search_json, search_text
+from spectrum.errors import SearchError
 
 __all__ = ["register"]
 
@@ -46,8 +49,14 @@ def search(
         int | None, typer.Option(min=1, help="Trials; the space's by default.")
     ] = None,
     resume: Annotated[bool, typer.Option(help="Continue the study of this name.")] = False,
-    dry_run: Annotated[bool, typer.Option(help="Print the plan and start nothing.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            help="Print the plan, with the shard sets and their size, and start nothing."
+        ),
+    ] = False,
     settings: SetOption = None,
+    freeze: FreezeOption = None,
     tr_from: TrFromOption = None,
     multi_echo: MultiEchoOption = None,
     image_space: SpaceOption = None,
@@ -62,19 +71,21 @@ def search(
     """
     from spectrum.launch import local_ray
     from spectrum.report import write_report
-    from spectrum.search.space import read_space
+    from spectrum.search.space import read_space_file
     from spectrum.search.study import plan_study, run_study
     from spectrum.tracking import AimTracker
 
     decided = data_settings(tr_from, multi_echo, image_space)
-    parsed = read_space(space, [*(settings or []), *decided])
-    parsed.check()
+    reading = read_space_file(space, [*(settings or []), *decided], freeze or [])
+    reading.check()
+    parsed = reading.space
     folder = studies / (name or parsed.name)
     if dry_run:
         plan = plan_study(parsed, roots=roots, shards_root=shards, num_trials=trials)
-        print_json(plan) if as_json else print_text(
-            "\n".join(f"{k}: {v}" for k, v in plan.items())
-        )
+        print_json(plan) if as_json else print_text(plan_text(plan))
+        print_notes(reading.notes)
+        if plan["refusal"] is not None:
+            raise SearchError(plan["refusal"])
         return
     with local_ray(num_cpus=cpus), progress_bar("Searching", unit="trials") as on_progress:
         result = run_study(
@@ -90,5 +101,5 @@ def search(
     report = write_report(folder, shards_root=shards)
     told = search_json(result.to_json(), aim_repo=studies, report=report)
     print_json(told) if as_json else print_text(search_text(told))
-    print_notes(result.notes)
+    print_notes((*reading.notes, *result.notes))
     end_with_refused(result.refused)

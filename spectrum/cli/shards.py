@@ -13,6 +13,7 @@ import typer
 from spectrum.cli.console import print_json, print_text
 from spectrum.cli.options import JsonOption, ShardsOption
 from spectrum.cli.tables import aligned
+from spectrum.data.describing import GIB, recipe_words, size_text
 from spectrum.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-GIB = 1024**3
 DAY_S = 86_400.0
+PRUNE = "spectrum shards prune"
 
 
 def register(app: typer.Typer) -> None:
@@ -35,6 +36,8 @@ def register(app: typer.Typer) -> None:
 
 def list_shards(shards: ShardsOption = Path("shards"), as_json: JsonOption = False) -> None:
     """List shard sets with recipe, size and last use, the one used last first.
+
+    Sizes are in units of 1024: GiB, MiB, KiB.
 
     Example: spectrum shards list
     """
@@ -51,7 +54,7 @@ def list_shards(shards: ShardsOption = Path("shards"), as_json: JsonOption = Fal
     if num_parts:
         lines += [
             "",
-            f"{num_parts} spatial parts of runs, which recipes share: {_size(num_bytes)}",
+            f"{num_parts} spatial parts of runs, which recipes share: {size_text(num_bytes)}",
         ]
     print_text("\n".join(lines))
 
@@ -72,13 +75,15 @@ def prune_shards(
 ) -> None:
     """Remove the sets used longest ago until the others fit a budget.
 
+    Sets that running studies use stay. Sizes are in units of 1024: GiB, MiB, KiB.
+
     Example: spectrum shards prune --budget-gib 50
     """
     from spectrum.data.store import prune_sets, prune_spatial
 
     _check_budget(budget_gib)
     _check_folder(shards)
-    pruned = prune_sets(shards, budget_bytes=int(budget_gib * GIB), dry_run=dry_run)
+    pruned = prune_sets(shards, budget_bytes=int(budget_gib * GIB), by=PRUNE, dry_run=dry_run)
     num_parts, part_bytes = 0, 0
     if spatial_days is not None:
         unused_s = spatial_days * DAY_S
@@ -88,6 +93,7 @@ def prune_shards(
             {
                 "removed": [_to_json(stored) for stored in pruned.removed],
                 "kept": [_to_json(stored) for stored in pruned.kept],
+                "held": dict(pruned.held),
                 "bytes_before": pruned.bytes_before,
                 "bytes_after": pruned.bytes_after,
                 "spatial": {"num_parts": num_parts, "num_bytes": part_bytes},
@@ -97,11 +103,14 @@ def prune_shards(
         return
     verb = "would be removed" if dry_run else "removed"
     freed = pruned.bytes_before - pruned.bytes_after
-    lines = [f"{len(pruned.removed)} sets {verb}, {_size(freed)}; {len(pruned.kept)} stay."]
-    if pruned.bytes_after > budget_gib * GIB:
+    lines = [f"{len(pruned.removed)} sets {verb}, {size_text(freed)}; {len(pruned.kept)} stay."]
+    if pruned.held:
+        studies = ", ".join(sorted(set(pruned.held.values())))
+        lines.append(f"{len(pruned.held)} of them are used by running studies: {studies}.")
+    elif pruned.bytes_after > budget_gib * GIB:
         lines.append("What stays is above the budget: it was used in the last two minutes.")
     if spatial_days is not None:
-        lines.append(f"{num_parts} spatial parts {verb}, {_size(part_bytes)}.")
+        lines.append(f"{num_parts} spatial parts {verb}, {size_text(part_bytes)}.")
     print_text("\n".join([*lines, *(str(stored.path) for stored in pruned.removed)]))
 
 
@@ -129,7 +138,7 @@ def _table(sets: tuple[StoredSet, ...]) -> list[str]:
             stored.path.name,
             _recipe_text(stored.recipe),
             stored.num_runs,
-            _size(stored.num_bytes),
+            size_text(stored.num_bytes),
             _ago(time.time() - stored.used_s),
         ]
         for stored in sets
@@ -138,19 +147,7 @@ def _table(sets: tuple[StoredSet, ...]) -> list[str]:
 
 
 def _recipe_text(recipe: PreprocessingConfig | None) -> str:
-    """Write what differs from the default recipe."""
-    if recipe is None:
-        return "damaged"
-    default = type(recipe)().model_dump(mode="json")
-    values = recipe.model_dump(mode="json")
-    changed = [f"{name}={value}" for name, value in values.items() if value != default[name]]
-    return ", ".join(changed) or "default"
-
-
-def _size(num_bytes: int) -> str:
-    return (
-        f"{num_bytes / GIB:.2f} GiB" if num_bytes >= GIB / 100 else f"{num_bytes / 1024:.0f} KiB"
-    )
+    return "damaged" if recipe is None else recipe_words(recipe)
 
 
 def _ago(seconds: float) -> str:

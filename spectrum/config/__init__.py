@@ -13,6 +13,7 @@ from spectrum.config.reading import (
     parse_settings,
     read_config,
     read_yaml,
+    read_yaml_lines,
     write_yaml,
 )
 from spectrum.config.training import OptimizerConfig, TrainingConfig
@@ -42,6 +43,7 @@ __all__ = [
     "parse_settings",
     "read_config",
     "read_yaml",
+    "read_yaml_lines",
     "set_paths",
     "write_yaml",
 ]

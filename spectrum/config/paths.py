@@ -43,14 +43,17 @@ def get_path(config: BaseModel, path: str) -> Any:
 def set_paths(mapping: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a nested copy of ``mapping`` in which each dotted name has its new value."""
     nested = {key: dict(v) if isinstance(v, Mapping) else v for key, v in mapping.items()}
+    inside: dict[str, dict[str, Any]] = {}
     for path, value in values.items():
         head, _, rest = path.partition(".")
+        if rest:
+            inside.setdefault(head, {})[rest] = value
+        else:
+            nested[head] = value
+            inside.pop(head, None)
+    for head, further in inside.items():
         inner = nested.get(head)
-        nested[head] = (
-            set_paths(inner if isinstance(inner, Mapping) else {}, {rest: value})
-            if rest
-            else value
-        )
+        nested[head] = set_paths(inner if isinstance(inner, Mapping) else {}, further)
     return nested
 
 

@@ -12,7 +12,14 @@ from pydantic import BaseModel, ValidationError
 from spectrum.config.paths import config_paths, nearest, set_paths
 from spectrum.errors import ConfigError
 
-__all__ = ["config_from_mapping", "parse_settings", "read_config", "read_yaml", "write_yaml"]
+__all__ = [
+    "config_from_mapping",
+    "parse_settings",
+    "read_config",
+    "read_yaml",
+    "read_yaml_lines",
+    "write_yaml",
+]
 
 C = TypeVar("C", bound=BaseModel)
 
@@ -20,8 +27,23 @@ MAX_YAML_BYTES = 1_000_000
 """A configuration is never larger; the limit keeps out files that expand without end."""
 
 
+Lines = dict[tuple[str | int, ...], int]
+"""Line of each value of a file, from 1, by the keys and indices that lead to it."""
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping with the safe loader; raise ConfigError on anything else."""
+    return read_yaml_lines(path)[0]
+
+
+def read_yaml_lines(path: Path) -> tuple[dict[str, Any], Lines]:
+    """Read a YAML mapping with the safe loader, and where each of its values stands.
+
+    Raises
+    ------
+    ConfigError
+        With the line, where the file is no YAML.
+    """
     if not path.is_file():
         raise ConfigError(f"{path} is no file. Give the path of a YAML file.")
     if path.stat().st_size > MAX_YAML_BYTES:
@@ -29,16 +51,43 @@ def read_yaml(path: Path) -> dict[str, Any]:
             f"{path} has {path.stat().st_size} bytes. A YAML file may have 1 MB at most."
         )
     try:
-        value = _StrictLoader(path.read_text(encoding="utf-8")).get_single_data()
+        loader = _StrictLoader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        value = None if node is None else loader.construct_document(node)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as err:
-        raise ConfigError(
-            f"{path} is not readable as YAML: {' '.join(str(err).split())}."
-        ) from err
+        raise ConfigError(_unreadable(path, err)) from err
     if not isinstance(value, dict):
         raise ConfigError(
             f"{path} holds {type(value).__name__}, not a mapping of names to values."
         )
-    return value
+    lines: Lines = {}
+    assert node is not None
+    _note_lines(node, (), lines, set())
+    return value, lines
+
+
+def _unreadable(path: Path, err: Exception) -> str:
+    mark = getattr(err, "problem_mark", None)
+    place = f"{path}:{mark.line + 1}" if mark is not None else str(path)
+    return f"{place} is not readable as YAML: {' '.join(str(err).split())}."
+
+
+def _note_lines(
+    node: yaml.Node, keys: tuple[str | int, ...], lines: Lines, seen: set[int]
+) -> None:
+    """Note the line of a node and of all below it; what an alias repeats is noted once."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            inner = (*keys, str(key.value))
+            lines[inner] = key.start_mark.line + 1
+            _note_lines(value, inner, lines, seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            lines[(*keys, index)] = value.start_mark.line + 1
+            _note_lines(value, (*keys, index), lines, seen)
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -67,24 +116,30 @@ def read_config(kind: type[C], path: Path, *, settings: Sequence[str] = ()) -> C
     return config_from_mapping(kind, set_paths(read_yaml(path), parse_settings(settings)))
 
 
-def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """Split ``key=value`` words; values are YAML, so numbers and lists keep their type."""
+def parse_settings(settings: Sequence[str], option: str = "--set") -> dict[str, Any]:
+    """Split ``key=value`` words; values are YAML, so numbers and lists keep their type.
+
+    Parameters
+    ----------
+    settings : the words
+    option : that gave them, for errors
+    """
     values: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key:
             raise ConfigError(
-                f"--set {setting} is not of the form key=value, such as optimizer.lr=0.001."
+                f"{option} {setting} is not of the form key=value, such as optimizer.lr=0.001."
             )
-        values[key.strip()] = _parse_value(key, text)
+        values[key.strip()] = _parse_value(key, text, option)
     return values
 
 
-def _parse_value(key: str, text: str) -> Any:
+def _parse_value(key: str, text: str, option: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as err:
-        raise ConfigError(f"--set {key}={text}: the value is not readable as YAML.") from err
+        raise ConfigError(f"{option} {key}={text}: the value is not readable as YAML.") from err
 
 
 def config_from_mapping(kind: type[C], mapping: Mapping[str, Any]) -> C:
@@ -92,7 +147,8 @@ def config_from_mapping(kind: type[C], mapping: Mapping[str, Any]) -> C:
     try:
         return kind.model_validate(dict(mapping))
     except ValidationError as err:
-        raise ConfigError(_sentence(kind, err)) from None
+        at = err.errors(include_url=False)[0]["loc"]
+        raise ConfigError(_sentence(kind, err), at=at) from None
 
 
 def _sentence(kind: type[BaseModel], err: ValidationError) -> str:

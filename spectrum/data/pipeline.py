@@ -45,6 +45,7 @@ from spectrum.data.set_plan import (
     take_over,
     without_copies,
 )
+from spectrum.data.set_sizes import check_room
 from spectrum.data.shards import (
     RunSource,
     ShardSet,
@@ -225,6 +226,7 @@ def _make_runs(
         for job in jobs
         if job.name not in made
     }
+    check_room(plan.root, list(todo.values()))
     done = len(made)
     for name, outcome in _outcomes(list(todo.values()), cpus_per_run):
         job = todo[name]

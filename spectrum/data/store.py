@@ -7,6 +7,7 @@ and prune at once. Not here: how sets are made (``pipeline``) and read (``shards
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
@@ -14,11 +15,14 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from spectrum.config import PreprocessingConfig
+from spectrum.data.describing import recipe_words
+from spectrum.data.holders import held_sets
 from spectrum.data.manifest import MANIFEST_NAME, read_manifest
 from spectrum.data.pieces import SPATIAL_FOLDER
 from spectrum.errors import ShardError
@@ -26,15 +30,19 @@ from spectrum.errors import ShardError
 __all__ = [
     "Pruned",
     "StoredSet",
+    "evictions",
     "list_sets",
     "mark_used",
     "prune_sets",
     "prune_spatial",
+    "set_bytes",
     "spatial_bytes",
 ]
 
 IN_USE_S: Final = 120.0
 """A set is read in seconds after it was opened; for so long nobody removes it."""
+
+EVICTIONS: Final = "evictions.jsonl"
 
 LEFTOVER_S: Final = 86_400.0
 """What is half made or half removed and was not touched for a day was left so."""
@@ -67,13 +75,14 @@ class Pruned:
     """What was removed, what is left, and the bytes on disk before and after.
 
     A set that was opened after the sets were listed is kept, one that somebody else removed is
-    in neither.
+    in neither. ``held`` names the running study for each set that was kept because of it.
     """
 
     removed: tuple[StoredSet, ...]
     kept: tuple[StoredSet, ...]
     bytes_before: int
     bytes_after: int
+    held: Mapping[str, str] = field(default_factory=dict)
 
 
 def mark_used(folder: Path, *, clock: Clock = time.time) -> None:
@@ -125,6 +134,11 @@ def _describe(folder: Path) -> StoredSet | None:
     )
 
 
+def set_bytes(folder: Path) -> int:
+    """Return the bytes of a set's files; 0 where it is gone."""
+    return _num_bytes([_inodes(folder)])
+
+
 def _used_s(folder: Path) -> float | None:
     """Return when a set was opened or, failing that, made; None where it is gone."""
     for path in (_marker(folder), folder / MANIFEST_NAME):
@@ -149,18 +163,22 @@ def prune_sets(
     *,
     budget_bytes: int,
     keep: Collection[Path] = (),
+    by: str = "",
     dry_run: bool = False,
     clock: Clock = time.time,
 ) -> Pruned:
     """Remove the sets used longest ago, until the others fit a budget.
 
-    So are folders that a process left half made or half removed and nobody touched for a day.
+    Each removal is a line of ``evictions.jsonl`` beside the sets. Folders that a process left half
+    made or half removed and nobody touched for a day are removed too.
 
     Parameters
     ----------
     root : folder of all shard sets
     budget_bytes : bytes of all sets together, >= 0; shared files count once
-    keep : sets that stay whatever the budget; so do those used in the last two minutes
+    keep : sets that stay whatever the budget
+        So do those used in the last two minutes, and those that running studies hold.
+    by : for the record, who asks; a holder (``holders``) does not hold its own sets against itself
     dry_run : say what would go and remove nothing
     clock : seconds since the epoch
 
@@ -171,15 +189,17 @@ def prune_sets(
     """
     sets = list_sets(root)
     files_of = {stored.path: _inodes(stored.path) for stored in sets}
+    held = held_sets(root, besides=by, clock=clock)
     may_go = [
         stored
         for stored in reversed(sets)
-        if stored.path.name not in {path.name for path in keep}
+        if stored.path.name not in {*held, *(path.name for path in keep)}
         and clock() - stored.used_s > IN_USE_S
     ]
     removed = _oldest_beyond(budget_bytes, may_go, files_of)
     if not dry_run:
         removed = tuple(stored for stored in removed if _is_removed(stored))
+        _record(root, removed, by=by, time_s=clock())
         _remove_leftovers(root, clock() - LEFTOVER_S)
     kept = tuple(stored for stored in sets if stored not in removed and stored.path.exists())
     return Pruned(
@@ -187,7 +207,49 @@ def prune_sets(
         kept=kept,
         bytes_before=_num_bytes(files_of.values()),
         bytes_after=_num_bytes(files_of[stored.path] for stored in kept),
+        held={
+            stored.path.name: held[stored.path.name] for stored in kept if stored.path.name in held
+        },
     )
+
+
+def evictions(root: Path, *, by: str) -> tuple[dict[str, Any], ...]:
+    """Return what somebody removed: a mapping with set, recipe, num_bytes and time each.
+
+    Parameters
+    ----------
+    root : folder of all shard sets
+    by : as ``prune_sets`` was told
+    """
+    with suppress(OSError):
+        lines = (root / EVICTIONS).read_text(encoding="utf-8").splitlines()
+        return tuple(told for line in lines if (told := _parsed(line)).get("by") == by)
+    return ()
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    """Return what a line says; nothing of one that a full disk cut."""
+    with suppress(ValueError):
+        told = json.loads(line)
+        return told if isinstance(told, dict) else {}
+    return {}
+
+
+def _record(root: Path, removed: Iterable[StoredSet], *, by: str, time_s: float) -> None:
+    """Append a line for each removed set; where the disk has no room, that room comes first."""
+    told = [
+        {
+            "set": stored.path.name,
+            "recipe": recipe_words(stored.recipe) if stored.recipe else "damaged",
+            "num_bytes": stored.num_bytes,
+            "time": datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds"),
+            "by": by,
+        }
+        for stored in removed
+    ]
+    if told:
+        with suppress(OSError), (root / EVICTIONS).open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(line) + "\n" for line in told))
 
 
 def _num_bytes(files: Iterable[Inodes]) -> int:

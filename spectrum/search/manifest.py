@@ -25,6 +25,7 @@ FREE_TO_CHANGE: Final = (
     "description",
     "study.num_trials",
     "study.max_failed",
+    "study.disk_gib",
     "study.gpus_per_trial",
     "base.training.feeding",
     "base.training.stream_gib",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from spectrum.config import TrialConfig, canonical_json
 from spectrum.data.folds import check_folds, read_folds
+from spectrum.data.holders import mark_held
 from spectrum.data.pipeline import prepare
 from spectrum.data.runs import RunTable
 from spectrum.data.shards import ShardSet
@@ -36,7 +37,8 @@ class SharedInputs:
     """What all trials of a study share; plain values, which travel to worker processes.
 
     ``folds`` is the study's fold manifest, ``trials`` the folder of the trials' own folders,
-    ``disk_bytes`` what all shard sets together may take, or None.
+    ``disk_bytes`` what all shard sets together may take, or None, ``holder`` who keeps the sets
+    that the trials use from being removed by others, or "".
     """
 
     table: RunTable
@@ -45,6 +47,7 @@ class SharedInputs:
     folds: Path
     trials: Path
     disk_bytes: int | None = None
+    holder: str = ""
 
 
 class StudyObjective:
@@ -119,8 +122,15 @@ class StudyObjective:
             cpus_per_run=0.0,
             target=shared.target,
         )
+        if shared.holder:
+            mark_held(shared.shards_root, shared.holder, prepared.shards)
         if shared.disk_bytes is not None and not prepared.reused:
-            prune_sets(shared.shards_root, budget_bytes=shared.disk_bytes, keep=[prepared.shards])
+            prune_sets(
+                shared.shards_root,
+                budget_bytes=shared.disk_bytes,
+                keep=[prepared.shards],
+                by=shared.holder,
+            )
         return ShardSet.open(prepared.shards)
 
 

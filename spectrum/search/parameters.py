@@ -8,15 +8,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 from pydantic import Field, model_serializer, model_validator
 
 from spectrum.config.frozen import FrozenConfig
+from spectrum.errors import ConfigError
 
 __all__ = ["Parameter", "TrialLike"]
 
-STEP_TOLERANCE = 1e-9
+KINDS: Final = ("choice", "ordered", "int_", "uniform", "log_uniform")
+
+STEP_TOLERANCE: Final = 1e-9
 """Share of a step by which a stepped value may be off."""
 
 
@@ -36,10 +39,14 @@ class TrialLike(Protocol):
 
 
 class Parameter(FrozenConfig):
-    """Values of one config path: exactly one of choice, int, uniform and log_uniform."""
+    """Values of one config path: exactly one of choice, ordered, int, uniform and log_uniform."""
 
     choice: tuple[Any, ...] | None = None
     """Values without an order; lists are values too."""
+
+    ordered: tuple[Any, ...] | None = None
+    """Values in an order that counts, smallest or weakest first: a sampler sees their places, a
+    whole number, and so expects neighbours to score alike."""
 
     int_: tuple[int, int] | None = Field(default=None, alias="int")
     """Lowest and highest whole number."""
@@ -55,14 +62,15 @@ class Parameter(FrozenConfig):
 
     when: dict[str, Any] = Field(default_factory=dict)
     """Config paths and the value (or list of values) each must have; otherwise the base value of
-    this parameter holds."""
+    this parameter holds. A path above that has a condition of its own counts with the value that
+    is in force: its base value where its condition is not met."""
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Self:
-        kinds = [k for k in ("choice", "int_", "uniform", "log_uniform") if getattr(self, k)]
+        kinds = [name for name in KINDS if getattr(self, name)]
         if len(kinds) != 1:
             raise ValueError(
-                f"A parameter has {len(kinds)} of choice, int, uniform and log_uniform; "
+                f"A parameter has {len(kinds)} of choice, ordered, int, uniform and log_uniform; "
                 "give exactly one"
             )
         self._check_step(kinds[0])
@@ -84,21 +92,27 @@ class Parameter(FrozenConfig):
             )
 
     def _check_ends(self) -> None:
-        if self.choice is None:
+        if self.options is None:
             low, high = self.ends
             if low >= high or (self.log_uniform is not None and low <= 0):
                 raise ValueError(
                     f"The range [{low:g}, {high:g}] is empty or not positive; "
                     "give the lower end first, above 0 for log_uniform"
                 )
-        elif len({self.encode(value) for value in self.choice}) < len(self.choice):
-            raise ValueError(f"The choices {list(self.choice)} repeat one; name each once")
+        elif len({_plain(value) for value in self.options}) < len(self.options):
+            raise ValueError(f"The choices {list(self.options)} repeat one; name each once")
 
     @model_serializer
     def _as_written(self) -> dict[str, Any]:
-        named: dict[str, Any] = {"choice": self.choice, "int": self.int_, "uniform": self.uniform}
-        named |= {"log_uniform": self.log_uniform, "step": self.step, "when": self.when or None}
+        named: dict[str, Any] = {"choice": self.choice, "ordered": self.ordered, "int": self.int_}
+        named |= {"uniform": self.uniform, "log_uniform": self.log_uniform, "step": self.step}
+        named |= {"when": self.when or None}
         return {name: value for name, value in named.items() if value is not None}
+
+    @property
+    def options(self) -> tuple[Any, ...] | None:
+        """The values that are named one by one; None for a range."""
+        return self.choice if self.choice is not None else self.ordered
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -110,8 +124,8 @@ class Parameter(FrozenConfig):
     @property
     def values(self) -> tuple[Any, ...] | None:
         """All values, in order; None for a continuous range."""
-        if self.choice is not None:
-            return self.choice
+        if self.options is not None:
+            return self.options
         if self.int_ is not None:
             return tuple(range(self.int_[0], self.int_[1] + 1, int(self.step or 1)))
         if self.uniform is not None and self.step is not None:
@@ -121,8 +135,8 @@ class Parameter(FrozenConfig):
 
     def contains(self, value: Any) -> bool:
         """Return whether a value is one of this parameter's."""
-        if self.choice is not None:
-            return self.encode(value) in {self.encode(choice) for choice in self.choice}
+        if self.options is not None:
+            return _plain(value) in {_plain(option) for option in self.options}
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         low, high = self.ends
@@ -134,13 +148,44 @@ class Parameter(FrozenConfig):
         )
 
     def encode(self, value: Any) -> Any:
-        """Return a value as a sampler may hold it: lists travel as JSON text."""
-        if isinstance(value, list | tuple):
-            return json.dumps(value)
-        return value
+        """Return a value as a sampler holds it: its place in an order; lists as JSON text.
+
+        Raises
+        ------
+        ConfigError
+            Where the order has no such value.
+        """
+        if self.ordered is None:
+            return _plain(value)
+        places = [_plain(option) for option in self.ordered]
+        if _plain(value) not in places:
+            raise ConfigError(f"{value} is none of {self}. Take one of these.")
+        return places.index(_plain(value))
+
+    def nearest(self, value: Any, allowed: Sequence[Any]) -> Any:
+        """Return what stands for a value that is not allowed.
+
+        Where the values have an order, the allowed one whose place is nearest, the lower of two;
+        where they have none, the next allowed one in the order of the file, after the last the
+        first.
+
+        Parameters
+        ----------
+        value : one of ``values``
+        allowed : some of ``values``, at least one
+        """
+        values = [_plain(v) for v in self.values or ()]
+        place = values.index(_plain(value))
+        places = [values.index(_plain(v)) for v in allowed]
+        if self.choice is not None:
+            num = len(values)
+            return allowed[min(range(len(places)), key=lambda k: (places[k] - place) % num)]
+        return allowed[min(range(len(places)), key=lambda k: (abs(places[k] - place), places[k]))]
 
     def suggest(self, path: str, trial: TrialLike) -> Any:
         """Ask a sampler for this parameter's value."""
+        if self.ordered is not None:
+            return self.ordered[trial.suggest_int(path, 0, len(self.ordered) - 1)]
         if self.choice is not None:
             encoded = [self.encode(value) for value in self.choice]
             return self.choice[encoded.index(trial.suggest_categorical(path, encoded))]
@@ -153,10 +198,14 @@ class Parameter(FrozenConfig):
 
     def __str__(self) -> str:
         """Write the values in one line."""
+        if self.choice is not None:
+            return "{" + ", ".join(str(value) for value in self.choice) + "}"
+        if self.ordered is not None:
+            return "{" + " < ".join(str(value) for value in self.ordered) + "}"
         step = f" step {self.step:g}" if self.step else ""
-        return (
-            "{" + ", ".join(str(value) for value in self.choice) + "}"
-            if self.choice is not None
-            else f"[{self.ends[0]:g}, {self.ends[1]:g}]{step}"
-            + (" log" if self.log_uniform else "")
-        )
+        log = " log" if self.log_uniform else ""
+        return f"[{self.ends[0]:g}, {self.ends[1]:g}]{step}{log}"
+
+
+def _plain(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, list | tuple) else value

@@ -20,6 +20,7 @@ from spectrum.data.sequences import build_table
 from spectrum.data.shards import ShardSet
 from spectrum.data.units import Fold, SequenceTable
 from spectrum.evaluation.audit import measure_floor
+from spectrum.search.plan import check_disk, plan_disk
 from spectrum.search.space import SearchSpace
 from spectrum.targets import Target, read_target
 
@@ -78,17 +79,36 @@ def left_out_notes(
     return tuple(dict.fromkeys((*table.notes, *image_notes, *lost, *manifest["notes"])))
 
 
-def prepare_study(space: SearchSpace, roots: Sequence[Path], *, shards_root: Path) -> Preparation:
+def prepare_study(
+    space: SearchSpace,
+    roots: Sequence[Path],
+    *,
+    shards_root: Path,
+    num_trials: int | None = None,
+) -> Preparation:
     """Index the trees, make the default configuration's shards, cut units and draw folds.
+
+    Parameters
+    ----------
+    space : what is searched
+    roots : BIDS trees
+    shards_root : folder of all shard sets
+    num_trials : trials that make sets; None is the space's
 
     Raises
     ------
+    SearchError
+        Where the disk has no room for what the search makes; nothing was made then.
     TargetError, ConfigError, DataError
         Where no run is usable, or the target has no scorable fold under the scheme.
     """
     config = space.default_config
     target = read_target(config.target)
     table = index_bids(roots, config.data)
+    disk = plan_disk(
+        space, table, target, shards_root=shards_root, num_trials=num_trials, is_exact=False
+    )
+    check_disk(disk, shards_root)
     prepared = prepare(table, config.preprocessing, shards_root=shards_root, target=target)
     shards = ShardSet.open(prepared.shards)
     units = build_table(shards.manifest.runs, target, config.sequences)

@@ -55,7 +55,8 @@ class StudySettings(FrozenConfig):
 
     disk_gib: float | None = Field(default=None, gt=0.0)
     """GiB that the shard sets of all recipes may take together: those used longest ago are
-    removed, and made again where a trial wants them. None keeps all."""
+    removed, but for sets of other running studies, and made again where a trial wants them. The
+    spatial parts of runs are kept, and must fit in as much again. None keeps all."""
 
     gpus_per_trial: float | None = Field(default=None, ge=0.0, le=64.0)
     """GPUs of one trial, a part where several share one; None is one where the cluster has any."""

@@ -7,15 +7,20 @@ does (``objective``).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from spectrum.data.describing import size_text
 from spectrum.data.folds import write_folds
+from spectrum.data.holders import holding, mark_held
+from spectrum.data.store import evictions
 from spectrum.errors import SearchError
 from spectrum.search.driver import StudyDriver, best_line
 from spectrum.search.folder import StudyFolder
+from spectrum.search.json_lines import append_line
 from spectrum.search.manifest import build_manifest, refuse_change
 from spectrum.search.objective import SharedInputs, StudyObjective
 from spectrum.search.plan import plan_study
@@ -72,7 +77,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     study = StudyFolder(folder)
     _refuse_wrong_start(study, resume=resume)
     with study.locked():
-        prepared = _open(study, space, roots, shards_root)
+        prepared = _open(study, space, roots, shards_root, num_trials)
         floor = study.read("floor.json")
         tracker = make_tracker(floor)
         driver = StudyDriver(study, space, tracker, num_trials=_budget(study, space, num_trials))
@@ -119,13 +124,17 @@ def _is_free(study: StudyFolder) -> bool:
 
 
 def _open(
-    study: StudyFolder, space: SearchSpace, roots: Sequence[Path], shards_root: Path
+    study: StudyFolder,
+    space: SearchSpace,
+    roots: Sequence[Path],
+    shards_root: Path,
+    num_trials: int | None,
 ) -> Preparation | None:
     """Begin a study, study.json as the last file; or check the space of one that was begun."""
     if study.exists:
         refuse_change(study.read_manifest(), space, None)
         return None
-    prepared = prepare_study(space, roots, shards_root=shards_root)
+    prepared = prepare_study(space, roots, shards_root=shards_root, num_trials=num_trials)
     write_folds(prepared.fold_manifest, study.folds)
     study.write("floor.json", prepared.measure_floor())
     manifest = build_manifest(
@@ -163,26 +172,48 @@ def _run(
     from spectrum.search.tune_adapters import run_trials
     from spectrum.training.node_copies import NodeCopies
 
-    shared = SharedInputs(
-        table=prepared.table,
-        target=prepared.target,
-        shards_root=shards_root.resolve(),
-        folds=study.folds,
-        trials=study.trials,
-        disk_bytes=_disk_bytes(prepared.space),
-    )
     # Held here, the copy of this node outlives the trials that read it.
     copies = NodeCopies()
     if prepared.space.default_config.training.feeding in ("auto", "node"):
         copies.start()
-    run_trials(
-        driver,
-        partial(StudyObjective, shared),
-        folder=study,
-        max_concurrent=max_concurrent,
-        gpus_per_trial=prepared.space.study.gpus_per_trial,
-        on_progress=on_progress,
-    )
+    with _held(study, driver, shards_root.resolve()) as holder:
+        shared = SharedInputs(
+            table=prepared.table,
+            target=prepared.target,
+            shards_root=shards_root.resolve(),
+            folds=study.folds,
+            trials=study.trials,
+            disk_bytes=_disk_bytes(prepared.space),
+            holder=holder,
+        )
+        mark_held(shared.shards_root, holder, prepared.shards.path)
+        run_trials(
+            driver,
+            partial(StudyObjective, shared),
+            folder=study,
+            max_concurrent=max_concurrent,
+            gpus_per_trial=prepared.space.study.gpus_per_trial,
+            on_progress=on_progress,
+        )
+
+
+@contextmanager
+def _held(study: StudyFolder, driver: StudyDriver, shards_root: Path) -> Iterator[str]:
+    """Keep the study's sets from others; say in the end which sets the study itself removed."""
+    with holding(shards_root, study.path.name) as holder:
+        try:
+            yield holder
+        finally:
+            told = evictions(shards_root, by=holder)
+            for line in told:
+                append_line(study.path / "events.jsonl", {"event": "evicted", **line})
+            if told:
+                size = size_text(sum(line["num_bytes"] for line in told))
+                names = "; ".join(dict.fromkeys(line["recipe"] for line in told))
+                driver.notes.append(
+                    f"{len(told)} shard sets ({size}) were removed to stay within "
+                    f"study.disk_gib: {names}."
+                )
 
 
 def _disk_bytes(space: SearchSpace) -> int | None:

@@ -184,6 +184,7 @@ def test_the_flags_of_the_command_line_are_these() -> None:
         "search": [
             "--cpus",
             "--dry-run",
+            "--freeze",
             "--json",
             "--multi-echo",
             "--name",
@@ -207,9 +208,10 @@ def test_the_flags_of_the_command_line_are_these() -> None:
             "--subjects",
             "--truth",
         ],
-        "space check": ["--json"],
-        "space sample": ["--json", "--number", "--seed"],
-        "space show": ["--json"],
+        "space check": ["--freeze", "--json", "--set"],
+        "space sample": ["--freeze", "--json", "--number", "--seed", "--set"],
+        "space schema": ["--json"],
+        "space show": ["--freeze", "--json", "--set"],
         "targets": ["--json", "--schema"],
         "train": [
             "--cpus",

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spectrum.data.holders import STALE_S, held_sets, holding, mark_held
 from spectrum.data.store import (
     IN_USE_S,
     LEFTOVER_S,
+    evictions,
     list_sets,
     mark_used,
     prune_sets,
@@ -36,7 +38,8 @@ def planted(root: Path, name: str, *, num_bytes: int, age_s: float) -> Path:
 
 
 def names(root: Path) -> list[str]:
-    return sorted(path.name for path in root.iterdir() if path.name != ".used")
+    beside = {".used", ".holders", "evictions.jsonl"}
+    return sorted(path.name for path in root.iterdir() if path.name not in beside)
 
 
 def test_sets_are_listed_by_last_use_with_their_bytes(tmp_path: Path) -> None:
@@ -102,6 +105,47 @@ def test_files_that_sets_share_count_once(tmp_path: Path) -> None:
     pruned = prune_sets(tmp_path, budget_bytes=104, clock=clock)
     assert [stored.path.name for stored in pruned.removed] == ["first"]
     assert (second / "shared.parquet").read_bytes() == b"x" * 100
+
+
+def test_a_set_that_a_running_study_uses_stays_for_all_but_that_study(tmp_path: Path) -> None:
+    ours = planted(tmp_path, "ours", num_bytes=20, age_s=900)
+    planted(tmp_path, "free", num_bytes=30, age_s=800)
+    with holding(tmp_path, "night") as holder:
+        mark_held(tmp_path, holder, ours)
+        assert held_sets(tmp_path) == {"ours": "night"}
+        pruned = prune_sets(tmp_path, budget_bytes=0, by="another study")
+        assert [stored.path.name for stored in pruned.removed] == ["free"]
+        assert dict(pruned.held) == {"ours": "night"}
+        assert names(tmp_path) == ["ours"]
+        told = prune_sets(tmp_path, budget_bytes=0, by=holder, dry_run=True)
+        assert [stored.path.name for stored in told.removed] == ["ours"]
+    assert held_sets(tmp_path) == {}
+    prune_sets(tmp_path, budget_bytes=0)
+    assert names(tmp_path) == []
+
+
+def test_the_hold_of_a_study_that_was_killed_ends_by_itself(tmp_path: Path) -> None:
+    with holding(tmp_path, "killed") as holder:
+        mark_held(tmp_path, holder, planted(tmp_path, "a", num_bytes=20, age_s=900))
+        alive_s = (tmp_path / ".holders" / holder / ".alive").stat().st_mtime
+        assert held_sets(tmp_path, clock=lambda: alive_s + STALE_S) == {"a": "killed"}
+        assert held_sets(tmp_path, clock=lambda: alive_s + STALE_S + 1) == {}
+    mark_held(tmp_path, holder, tmp_path / "a")
+    assert held_sets(tmp_path) == {}
+
+
+def test_every_removal_is_on_record_with_who_asked_for_it(tmp_path: Path) -> None:
+    planted(tmp_path, "a", num_bytes=20, age_s=900)
+    planted(tmp_path, "b", num_bytes=30, age_s=800)
+    prune_sets(tmp_path, budget_bytes=40, by="study~1", dry_run=True, clock=clock)
+    assert evictions(tmp_path, by="study~1") == ()
+    prune_sets(tmp_path, budget_bytes=40, by="study~1", clock=clock)
+    with (tmp_path / "evictions.jsonl").open("a") as file:
+        file.write('{"set": "torn')
+    (told,) = evictions(tmp_path, by="study~1")
+    assert (told["set"], told["num_bytes"]) == ("a", 20)
+    assert told["time"] == "1970-01-12T13:46:40+00:00"
+    assert evictions(tmp_path, by="study~2") == ()
 
 
 def test_a_folder_without_sets_is_empty(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from spectrum.config import TrialConfig, get_path, write_yaml
 from spectrum.errors import ConfigError
+from spectrum.search.forbidden import matches
 from spectrum.search.optuna_study import sample_points
-from spectrum.search.space import SearchSpace, read_space, space_from_mapping
+from spectrum.search.space import SearchSpace, read_space, read_space_file, space_from_mapping
 from spectrum.search.validity import MAX_COMBINATIONS
 
 SHIPPED = sorted((Path(__file__).parents[3] / "search_spaces").glob("*.yaml"))
@@ -23,18 +24,36 @@ def space_of(parameters: dict[str, Any], **rest: Any) -> SearchSpace:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_every_shipped_space_is_valid_and_fifty_points_build_a_configuration(path: Path) -> None:
+def test_a_thousand_points_of_every_shipped_space_are_configurations_none_of_them_forbidden(
+    path: Path,
+) -> None:
     space = read_space(path)
     space.check()
-    for point in sample_points(space, 50, seed=11):
+    for point in sample_points(space, 1000, seed=11):
         config = space.config(point)
         assert isinstance(config, TrialConfig)
         for name, value in point.items():
+            assert space.parameters[name].contains(value)
             assert get_path(config, name) == value
+        for forbidden in space.forbid:
+            assert not matches(forbidden, lambda name, c=config: get_path(c, name))
 
 
-def test_all_four_spaces_are_shipped() -> None:
-    assert [p.stem for p in SHIPPED] == ["architecture", "joint", "preprocessing", "quickstart"]
+def test_all_six_spaces_are_shipped() -> None:
+    names = ["architecture", "joint", "large", "original", "preprocessing", "quickstart"]
+    assert [p.stem for p in SHIPPED] == names
+
+
+def test_the_original_setting_says_that_it_is_unmasked() -> None:
+    original = next(path for path in SHIPPED if path.stem == "original")
+    default = read_space(original).default_config
+    assert default.preprocessing.warnings
+    assert default.target == "stage"
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_space_that_includes_others_agrees_with_itself(path: Path) -> None:
+    assert read_space_file(path).notes == ()
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
