@@ -92,7 +92,7 @@ def _copies(copies: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _power(told: Mapping[str, Any]) -> list[str]:
     unit = "pairs" if told["directions"] else "units"
-    head = ["held out", "subjects", unit, "needed for p < 0.05", "80 % power from"]
+    head: list[object] = ["held out", "subjects", unit, "needed for p < 0.05", "80 % power from"]
     rows: list[list[object]] = [head]
     for name, power in told["power"].items():
         numbers = (power["needed"], power["smallest"])

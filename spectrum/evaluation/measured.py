@@ -1,7 +1,7 @@
 """Runs with numbers of their acquisition, wherever measured: all that a floor reads.
 
-A shard set is one (``ShardSet`` fits these protocols as it is); a BIDS tree with a table of quality
-numbers is another (``tables``). Not here: which of the numbers may stand in a floor
+A shard set is one (``ShardSet`` fits these protocols as it is); a BIDS tree with a table of image
+quality numbers is another (``tables``). Not here: which of the numbers may stand in a floor
 (``predictors``).
 """
 
