@@ -1,4 +1,4 @@
-"""An audit as text: counts, design, acquisition, floor, duplicates, power, verdict."""
+"""An audit and a ladder of baselines as text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from spectrum.cli.tables import aligned
 
-__all__ = ["audit_text"]
+__all__ = ["audit_text", "ladder_text"]
 
 
 def audit_text(told: Mapping[str, Any]) -> str:
@@ -23,6 +23,25 @@ def audit_text(told: Mapping[str, Any]) -> str:
         [told["verdict"]],
     ]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
+
+
+def ladder_text(told: Mapping[str, Any]) -> str:
+    """Return a ladder's JSON for people, one line a rung."""
+    head = ["rung", "score", "95 % interval", "p", "above floor", "seconds"]
+    rows: list[list[object]] = [head]
+    for rung in told["rungs"]:
+        above = rung["above_floor"]
+        gain = f"{above['difference']:+.3f} (p = {above['p']:.4f})" if above else ""
+        numbers = (f"{rung['score']:.3f}", _interval(rung), f"{rung['p']:.4f}", gain)
+        rows.append([rung["name"], *numbers, f"{rung['seconds']:.1f}"])
+    lines = [
+        f"`{told['target']}`, {told['scheme']}: {told['num_units']} units of "
+        f"{told['num_groups']} subjects, chance {told['chance']:.3f}",
+        "",
+        *aligned(rows, num_words=1),
+        *(f"{name} is skipped: {reason}" for name, reason in told["skipped"].items()),
+    ]
+    return "\n".join(lines)
 
 
 def _counts(told: Mapping[str, Any]) -> list[str]:

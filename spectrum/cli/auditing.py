@@ -1,4 +1,4 @@
-"""Command: audit, before any training."""
+"""Commands: audit, before any training, and baselines, beside it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spectrum.cli.audit_text import audit_text
-from spectrum.cli.console import end_with_refused, print_json, print_notes, print_text
+from spectrum.cli.audit_text import audit_text, ladder_text
+from spectrum.cli.console import (
+    end_with_refused,
+    print_json,
+    print_notes,
+    print_text,
+    progress_bar,
+)
 from spectrum.cli.options import (
     JsonOption,
     MultiEchoOption,
@@ -32,6 +38,7 @@ QUALITY_HELP = (
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(audit)
+    app.command()(baselines)
 
 
 def audit(
@@ -84,6 +91,48 @@ def audit(
         print_text("\n\n".join(audit_text(one.to_json()) for one in audits))
     print_notes(dict.fromkeys(note for one in audits for note in one.notes))
     end_with_refused(source.refused)
+
+
+def baselines(
+    shards: Annotated[Path, typer.Argument(help="One shard set (spectrum prepare prints it).")],
+    target: Annotated[str, typer.Option(help="Target name or file.")] = "early_late",
+    scheme: Annotated[str, typer.Option(help="Scheme of folds.")] = "leave-one-dataset-out",
+    rungs: Annotated[
+        str | None,
+        typer.Option(help="Rungs by name, with commas: dummy,floor,parcels,glm,mlp,cnn."),
+    ] = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit the ladder of baselines on the folds that a model gets, beside floor and chance.
+
+    Example: spectrum baselines shards/0123456789abcdef-0123456789abcdef --rungs parcels,glm
+
+    dummy: class frequencies. floor: acquisition numbers. parcels: logistic regression on parcels.
+    glm: linear SVM on responses to events. mlp: a small network on parcels' series. cnn: a small
+    3-D network on volumes. Each is tuned and fitted inside each fold.
+    """
+    from spectrum.data.shards import ShardSet
+    from spectrum.evaluation.ladder import RUNGS, run_ladder
+    from spectrum.targets import read_target
+
+    config = _config(settings or [], scheme)
+    names = [name.strip() for name in rungs.split(",")] if rungs else RUNGS
+    with progress_bar("Fitting", unit="folds") as on_fold_done:
+        ladder = run_ladder(
+            ShardSet.open(shards),
+            read_target(target),
+            config.folds,
+            config.sequences,
+            names=names,
+            on_fold_done=on_fold_done,
+        )
+    told = ladder.to_json()
+    if as_json:
+        print_json(told)
+    else:
+        print_text(ladder_text(told))
+    print_notes(ladder.notes)
 
 
 def _config(decided: list[str], scheme: str) -> TrialConfig:

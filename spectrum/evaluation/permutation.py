@@ -37,8 +37,8 @@ class PermutationResult:
     """A score among the scores of permuted labels.
 
     ``p`` counts ties against the score, so that it is never too small; ``p_randomised`` breaks
-    them at random and is uniform under the null where no stop cuts it short. ``stopped_early`` says
-    that enough null scores had reached the observed one.
+    them at random and is uniform under the null where no stop cuts it short. ``stopped_early``
+    says that enough null scores had reached the observed one.
     """
 
     observed: float
