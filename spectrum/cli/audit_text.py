@@ -27,7 +27,7 @@ def audit_text(told: Mapping[str, Any]) -> str:
 
 def ladder_text(told: Mapping[str, Any]) -> str:
     """Return a ladder's JSON for people, one line a rung."""
-    head = ["rung", "score", "95 % interval", "p", "above floor", "seconds"]
+    head: list[object] = ["rung", "score", "95 % interval", "p", "above floor", "seconds"]
     rows: list[list[object]] = [head]
     for rung in told["rungs"]:
         above = rung["above_floor"]

@@ -217,8 +217,9 @@ def _record(
         score=score_predictions(predictions, classes=classes, paired=question.paired),
         seconds=seconds,
         chosen=chosen,
-        above_floor=floor
-        and compare_predictions(
+        above_floor=None
+        if floor is None
+        else compare_predictions(
             predictions, floor.predictions, classes=classes, paired=question.paired
         ),
         predictions=tuple(predictions),

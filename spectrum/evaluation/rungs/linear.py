@@ -109,7 +109,7 @@ def _correlations(series_VP: Floats) -> Floats:
     norm = np.linalg.norm(centred, axis=0)
     unit = np.divide(centred, norm, out=np.zeros_like(centred), where=norm > 0)
     upper = np.triu_indices(series_VP.shape[1], k=1)
-    return np.arctanh(np.clip((unit.T @ unit)[upper], -0.999, 0.999))
+    return np.asarray(np.arctanh(np.clip((unit.T @ unit)[upper], -0.999, 0.999)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -264,9 +264,10 @@ def _batches(num_sequences: int, num_steps: int) -> Iterator[Any]:
 
     done = 0
     while done < num_steps:
-        for batch in torch.randperm(num_sequences).split(BATCH):
+        order = torch.randperm(num_sequences).numpy()
+        for start in range(0, num_sequences, BATCH):
             if done < num_steps:
-                yield batch.numpy()
+                yield order[start : start + BATCH]
             done += 1
 
 

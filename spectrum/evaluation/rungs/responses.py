@@ -88,5 +88,5 @@ def _design(run: Any, num_volumes: int, high_pass_hz: float, chosen: int | None)
         drift_model="cosine",
         high_pass=high_pass_hz,
     )
-    first = ["asked"]
-    return design[first + [name for name in design.columns if name not in first]].to_numpy()
+    columns = ["asked", *(name for name in design.columns if name != "asked")]
+    return np.asarray(design[columns].to_numpy())
