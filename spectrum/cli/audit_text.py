@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
 from spectrum.cli.tables import aligned
 
 __all__ = ["audit_text", "ladder_text"]
+
+REMEDY: Final = {
+    "tables": "Give --quality FILE.tsv, or make shards (spectrum prepare) and audit them.",
+    "shards": "Motion is known with preprocessing.motion_correction or a table of fMRIPrep.",
+}
+"""What makes unknown numbers known, by what was audited."""
 
 
 def audit_text(told: Mapping[str, Any]) -> str:
@@ -35,10 +41,16 @@ def ladder_text(told: Mapping[str, Any]) -> str:
         numbers = (f"{rung['score']:.3f}", _interval(rung), f"{rung['p']:.4f}", gain)
         rows.append([rung["name"], *numbers, f"{rung['seconds']:.1f}"])
     lines = [
-        f"`{told['target']}`, {told['scheme']}: {told['num_units']} units of "
-        f"{told['num_groups']} subjects, chance {told['chance']:.3f}",
+        f"`{told['target']}`, {told['scheme']}: {told['num_units']} units, "
+        f"{told['num_groups']} subject(s), chance {told['chance']:.3f}",
         "",
         *aligned(rows, num_words=1),
+        *(
+            f"{rung['name']}: p = {rung['permutation']['p']:.4f} over "
+            f"{len(rung['permutation']['null'])} refits with permuted classes"
+            for rung in told["rungs"]
+            if rung["permutation"]
+        ),
         *(f"{name} is skipped: {reason}" for name, reason in told["skipped"].items()),
     ]
     return "\n".join(lines)
@@ -79,10 +91,7 @@ def _acquisition(told: Mapping[str, Any]) -> list[str]:
     if told["mask"]:
         lines.append("** of this recipe's brain masks: no part of the floor")
     if told["missing"]:
-        lines.append(
-            f"unknown: {', '.join(told['missing'])}. Give --quality FILE.tsv, or make shards "
-            "(spectrum prepare) and audit them."
-        )
+        lines.append(f"unknown: {', '.join(told['missing'])}. {REMEDY[told['source']]}")
     return lines
 
 

@@ -101,6 +101,13 @@ def baselines(
         str | None,
         typer.Option(help="Rungs by name, with commas: dummy,floor,parcels,glm,mlp,cnn."),
     ] = None,
+    permutations: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Whole refits of parcels and glm with classes permuted within subjects, at most.",
+        ),
+    ] = 0,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -125,6 +132,7 @@ def baselines(
             config.folds,
             config.sequences,
             names=names,
+            num_permutations=permutations,
             on_fold_done=on_fold_done,
         )
     told = ladder.to_json()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -18,6 +18,11 @@ from spectrum.data.folds import check_folds, plan_folds
 from spectrum.data.sequences import stream_sequences
 from spectrum.data.units import Fold
 from spectrum.errors import ConfigError
+from spectrum.evaluation.permutation import (
+    PermutationResult,
+    permute_sequentially,
+    shuffled_table,
+)
 from spectrum.evaluation.rungs.guesses import Dummy, Floor
 from spectrum.evaluation.rungs.linear import ParcelLogistic, ResponseSvm
 from spectrum.evaluation.rungs.networks import ParcelMlp, VolumeCnn
@@ -30,7 +35,16 @@ from spectrum.targets import Target
 if TYPE_CHECKING:
     from spectrum.data.shards import ShardSet
 
-__all__ = ["LINEAR", "RUNGS", "Ladder", "RungRecord", "climb", "run_ladder"]
+__all__ = [
+    "LINEAR",
+    "RUNGS",
+    "Ladder",
+    "RungRecord",
+    "build_rungs",
+    "climb",
+    "permute_rung",
+    "run_ladder",
+]
 
 RUNGS: Final = ("dummy", "floor", "parcels", "glm", "mlp", "cnn")
 LINEAR: Final = RUNGS[:4]
@@ -39,7 +53,11 @@ LINEAR: Final = RUNGS[:4]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RungRecord:
-    """A rung's score; ``chosen`` by fold; ``above_floor`` is None for the floor and below."""
+    """A rung's score.
+
+    ``chosen`` is by fold; ``above_floor`` is None for the floor and below; ``permutation`` is of
+    the whole fit repeated, None where it was not asked for.
+    """
 
     name: str
     about: str
@@ -47,6 +65,7 @@ class RungRecord:
     seconds: float
     chosen: Mapping[str, Mapping[str, float]]
     above_floor: Comparison | None
+    permutation: PermutationResult | None
     predictions: tuple[Prediction, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -61,6 +80,7 @@ class RungRecord:
             "seconds": round(self.seconds, 3),
             "chosen": {fold: dict(found) for fold, found in self.chosen.items()},
             "above_floor": self.above_floor and asdict(self.above_floor),
+            "permutation": self.permutation and asdict(self.permutation),
         }
 
 
@@ -99,6 +119,7 @@ def run_ladder(  # noqa: PLR0913 - what a ladder is asked for, one name each
     sequences: SequencesConfig,
     *,
     names: Sequence[str] = RUNGS,
+    num_permutations: int = 0,
     on_fold_done: Callable[[int, int], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Ladder:
@@ -111,6 +132,7 @@ def run_ladder(  # noqa: PLR0913 - what a ladder is asked for, one name each
     folds_config : the scheme
     sequences : how runs are cut for networks and events
     names : rungs, in any order; the floor is always among them
+    num_permutations : refits of each linear rung above the floor with classes permuted, at most
     on_fold_done : told folds done and folds in all, of all rungs
     clock : seconds, for the time of each rung
 
@@ -132,7 +154,7 @@ def run_ladder(  # noqa: PLR0913 - what a ladder is asked for, one name each
         paired=target.paired,
         scheme=folds_config.scheme,
     )
-    return climb(
+    ladder = climb(
         rungs,
         question,
         plan.folds,
@@ -141,6 +163,70 @@ def run_ladder(  # noqa: PLR0913 - what a ladder is asked for, one name each
         on_fold_done=on_fold_done,
         clock=clock,
     )
+    return _permuted(ladder, rungs, question, plan.folds, num_permutations)
+
+
+def _permuted(
+    ladder: Ladder,
+    rungs: Sequence[Rung],
+    question: Question,
+    folds: Sequence[Fold],
+    num_permutations: int,
+) -> Ladder:
+    if not num_permutations:
+        return ladder
+    rung_of = {rung.name: rung for rung in rungs if rung.name in LINEAR[2:]}
+    records = [
+        replace(
+            record,
+            permutation=permute_rung(
+                rung_of[record.name], question, folds, num_permutations=num_permutations
+            ),
+        )
+        if record.name in rung_of
+        else record
+        for record in ladder.rungs
+    ]
+    return replace(ladder, rungs=tuple(records))
+
+
+def permute_rung(
+    rung: Rung, question: Question, folds: Sequence[Fold], *, num_permutations: int, seed: int = 0
+) -> PermutationResult:
+    """Test a rung by repeating its whole fit with classes permuted within subjects.
+
+    Everything is repeated: parcels, tuning, fit. Stops once enough null scores have reached the
+    observed one.
+
+    Parameters
+    ----------
+    rung : any
+    question : its true classes
+    folds : of the scheme
+    num_permutations : at most
+    seed : of the permutations
+    """
+
+    def score_of(rng: np.random.Generator | None) -> float:
+        asked = question if rng is None else _shuffled(question, rng)
+        predictions = [
+            prediction
+            for fold in folds
+            for prediction in _predict(
+                rung.fit(asked, fold).probabilities(list(fold.validation)), asked, fold
+            )
+        ]
+        classes = question.table.classes
+        return score_predictions(
+            predictions, classes=classes, paired=question.paired, num_resamples=1
+        ).value
+
+    return permute_sequentially(score_of, num_permutations=num_permutations, seed=seed)
+
+
+def _shuffled(question: Question, rng: np.random.Generator) -> Question:
+    table = shuffled_table(question.table, rng)
+    return replace(question, sequences=replace(question.sequences, table=table))
 
 
 def build_rungs(names: Sequence[str]) -> tuple[Rung, ...]:
@@ -222,5 +308,6 @@ def _record(
         else compare_predictions(
             predictions, floor.predictions, classes=classes, paired=question.paired
         ),
+        permutation=None,
         predictions=tuple(predictions),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from spectrum.config import FoldsConfig, SequencesConfig
 from spectrum.data.folds import check_folds, plan_folds
@@ -52,6 +52,7 @@ class TargetAudit:
     copies: tuple[Copy, ...]
     power: Mapping[str, Power]
     missing: tuple[str, ...]
+    source: Literal["shards", "tables"]
     notes: tuple[str, ...]
 
     @property
@@ -86,6 +87,7 @@ class TargetAudit:
             "duplicates": [asdict(copy) for copy in self.copies],
             "power": {name: asdict(power) for name, power in self.power.items()},
             "missing": list(self.missing),
+            "source": self.source,
             "notes": list(self.notes),
             "verdict": self.verdict,
             "floor_verdict": floor["verdict"],
@@ -135,6 +137,7 @@ def audit_target(
         copies=find_copies_across(runs, table, plan.folds, predictors),
         power=question.power(num_simulations),
         missing=source.missing,
+        source="tables" if source.shards is None else "shards",
         notes=(*source.notes, *plan.notes, *_mask_note(source, mask)),
     )
 
@@ -227,6 +230,9 @@ def _obstacle(audit: TargetAudit) -> str:
         and not audit.floor.design[name].defines_target
         and score.ci95[0] > audit.floor.chance
     }
+    onset = audit.floor.design.get("onset_s")
+    if onset is not None and onset.ci95[0] > audit.floor.chance:
+        telling["onset within the run"] = onset.score
     if not telling:
         return ""
     (first, value), *others = telling.items()

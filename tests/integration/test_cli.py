@@ -153,7 +153,7 @@ def test_the_flags_of_the_command_line_are_these() -> None:
             "--target",
             "--tr-from",
         ],
-        "baselines": ["--json", "--rungs", "--scheme", "--set", "--target"],
+        "baselines": ["--json", "--permutations", "--rungs", "--scheme", "--set", "--target"],
         "config show": ["--json", "--set"],
         "demo": ["--cpus", "--json", "--out", "--seed", "--subjects", "--trials", "--truth"],
         "inspect": [

@@ -118,7 +118,9 @@ class ResponseSvm:
 
     name: str = "glm"
     about: str = "linear SVM on the voxels' responses to events (nilearn's first-level GLM)"
-    _maps: dict[int, Floats] = field(default_factory=dict, compare=False, repr=False)
+    _maps: list[tuple[object, dict[int, Floats]]] = field(
+        default_factory=list, compare=False, repr=False
+    )
 
     def obstacle(self, question: Question) -> str:
         """Say which runs have no events."""
@@ -126,11 +128,9 @@ class ResponseSvm:
 
     def fit(self, question: Question, fold: Fold) -> FittedRung:
         """Standardise the voxels of the training side and fit, with C from inner folds."""
-        if not self._maps:
-            self._maps.update(response_maps(question))
-        rows = training_rows(fold)
+        maps, rows = self._maps_of(question), training_rows(fold)
         mask = fit_mask(question, fold).ravel()
-        values = _unit_values(question, self._maps, mask, rows)
+        values = _unit_values(question, maps, mask, rows)
         mean, scale = values.mean(axis=0), values.std(axis=0)
         scale = np.where(scale > 0, scale, 1.0)
         standard = (values - mean) / scale / np.sqrt(mask.sum())
@@ -143,9 +143,16 @@ class ResponseSvm:
             scale=scale,
             mask=mask,
             cost=cost,
-            maps=self._maps,
+            maps=maps,
             question=question,
         )
+
+    def _maps_of(self, question: Question) -> dict[int, Floats]:
+        """Return the responses, computed once for all folds and permutations of the same runs."""
+        source = question.sequences.read_run
+        if not self._maps or self._maps[0][0] is not source:
+            self._maps[:] = [(source, response_maps(question))]
+        return self._maps[0][1]
 
 
 def _unit_values(

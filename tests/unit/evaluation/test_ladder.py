@@ -8,7 +8,14 @@ import pytest
 
 from spectrum.config import PreprocessingConfig
 from spectrum.errors import ConfigError
-from spectrum.evaluation.ladder import LINEAR, RUNGS, Ladder, build_rungs, climb
+from spectrum.evaluation.ladder import (
+    LINEAR,
+    RUNGS,
+    Ladder,
+    build_rungs,
+    climb,
+    permute_rung,
+)
 from spectrum.evaluation.rungs.networks import ParcelMlp, VolumeCnn
 from spectrum.evaluation.rungs.parcels import fit_parcels
 from spectrum.evaluation.rungs.question import Question, Rung
@@ -202,6 +209,19 @@ def test_the_json_has_the_keys_that_scripts_rely_on() -> None:
     ] * 4
     assert told["floor"]["score"] == told["rungs"][1]["score"]
     assert told["chance"] == 0.5
+
+
+def test_a_rung_is_tested_by_repeating_its_whole_fit_on_permuted_classes() -> None:
+    results = []
+    for effect in (2.0, 0.0):
+        question, folds = ask_paired(learnt_shards(effect=effect))
+        rung = small_rung("glm")
+        results.append(permute_rung(rung, question, folds, num_permutations=39))
+    found, nothing = results
+    assert found.p == 1 / 40
+    assert not found.stopped_early
+    assert nothing.p > 0.05
+    assert abs(np.mean(found.null) - 0.5) < 0.15
 
 
 def test_an_unknown_rung_is_named() -> None:
