@@ -10,6 +10,7 @@ import typer
 
 from spectrum import __version__
 from spectrum.cli import (
+    auditing,
     configs,
     data,
     demo,
@@ -45,6 +46,7 @@ ROOMS = (
     data,
     shards,
     labels,
+    auditing,
     training,
     searching,
     seeing,

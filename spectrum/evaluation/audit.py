@@ -25,17 +25,19 @@ from spectrum.evaluation.predictors import (
     acquisition_predictors,
     centre_pairs,
     design_values,
+    has_events,
     one_hot,
     onset_predictor,
+    response_predictors,
 )
 from spectrum.records import Prediction, ScoreRecord
 from spectrum.scores import score_predictions
 
 if TYPE_CHECKING:
-    from spectrum.data.shards import ShardSet
+    from spectrum.evaluation.measured import MeasuredRuns
     from spectrum.targets import Target
 
-__all__ = ["DesignScore", "FloorRecord", "fit_fold_floor", "measure_floor"]
+__all__ = ["DesignScore", "FloorRecord", "fit_fold_floor", "measure_floor", "predict_from_numbers"]
 
 SINGLE_PENALTY: Final = (1.0,)
 """Penalty of the models of one predictor: it hardly moves a single column's order of units."""
@@ -55,7 +57,8 @@ class FloorRecord:
     """The floor of a target under a scheme, with everything it should be read beside.
 
     ``floor`` is the score of the one nested model of all ``predictors``; ``acquisition`` holds the
-    score of each of them alone; ``left_out`` says which numbers no fold could use, and why;
+    score of each of them alone; ``response`` of numbers that may be the BOLD response of an event,
+    and are no part of the floor; ``left_out`` says which numbers no fold could use, and why;
     ``counts`` is the table of units by data set, task, session, run and class.
     """
 
@@ -66,6 +69,7 @@ class FloorRecord:
     majority: ScoreRecord
     design: dict[str, DesignScore]
     acquisition: dict[str, ScoreRecord]
+    response: dict[str, ScoreRecord]
     predictors: tuple[str, ...]
     left_out: dict[str, str]
     floor: ScoreRecord
@@ -88,6 +92,7 @@ class FloorRecord:
             "design": {name: asdict(score) for name, score in self.design.items()},
             "dataset": {"value": self.design["dataset"].score, **asdict(self.design["dataset"])},
             "acquisition": {name: _score_json(score) for name, score in self.acquisition.items()},
+            "response": {name: _score_json(score) for name, score in self.response.items()},
             "predictors": list(self.predictors),
             "left_out": dict(self.left_out),
             "floor": _score_json(self.floor),
@@ -97,7 +102,7 @@ class FloorRecord:
 
 
 def measure_floor(
-    shards: ShardSet,
+    shards: MeasuredRuns,
     table: SequenceTable,
     folds: Sequence[Fold],
     *,
@@ -122,6 +127,7 @@ def measure_floor(
     """
     audit = _Audit(table=table, folds=tuple(folds), paired=target.paired, scheme=scheme, seed=seed)
     predictors = acquisition_predictors(shards, table)
+    response = response_predictors(shards, table)
     models, floor = audit.fit(predictors, PENALTIES)
     used, left_out = _columns_used(models, predictors.names)
     design = _score_design(audit, shards)
@@ -133,12 +139,31 @@ def measure_floor(
         majority=audit.score(_majority(audit)),
         design=design,
         acquisition={name: audit.fit(predictors.only(name), SINGLE_PENALTY)[1] for name in used},
+        response={
+            name: audit.fit(response.only(name), SINGLE_PENALTY)[1] for name in response.names
+        },
         predictors=used,
         left_out=left_out,
         floor=floor,
         counts=_counts(table),
         verdict=_verdict(floor, design),
     )
+
+
+def predict_from_numbers(
+    predictors: Predictors,
+    table: SequenceTable,
+    folds: Sequence[Fold],
+    *,
+    target: Target,
+    scheme: str,
+) -> list[Prediction]:
+    """Return the out-of-fold predictions of the floor's model of some numbers.
+
+    Those of ``acquisition_predictors`` are the floor's own, to be compared with a model's.
+    """
+    audit = _Audit(table=table, folds=tuple(folds), paired=target.paired, scheme=scheme, seed=0)
+    return audit.predict(predictors, PENALTIES)[1]
 
 
 def fit_fold_floor(
@@ -181,6 +206,12 @@ class _Audit:
     def fit(
         self, predictors: Predictors, penalties: Sequence[float]
     ) -> tuple[list[FittedModel], ScoreRecord]:
+        models, predictions = self.predict(predictors, penalties)
+        return models, self.score(predictions)
+
+    def predict(
+        self, predictors: Predictors, penalties: Sequence[float]
+    ) -> tuple[list[FittedModel], list[Prediction]]:
         models, predictions = [], []
         for fold in self.folds:
             model = fit_fold_floor(
@@ -193,7 +224,7 @@ class _Audit:
             )
             models.append(model)
             predictions += self._predict(model, predictors, fold)
-        return models, self.score(predictions)
+        return models, predictions
 
     def _predict(self, model: FittedModel, predictors: Predictors, fold: Fold) -> list[Prediction]:
         rows = list(fold.validation)
@@ -235,7 +266,7 @@ def _majority(audit: _Audit) -> list[Prediction]:
     return predictions
 
 
-def _score_design(audit: _Audit, shards: ShardSet) -> dict[str, DesignScore]:
+def _score_design(audit: _Audit, shards: MeasuredRuns) -> dict[str, DesignScore]:
     values = design_values(audit.table)
     scores = {
         name: _design_score(
@@ -244,7 +275,7 @@ def _score_design(audit: _Audit, shards: ShardSet) -> dict[str, DesignScore]:
         )
         for name, column in values.items()
     }
-    if any(unit.event_index is not None for unit in audit.table.units):
+    if has_events(audit.table):
         onset = audit.fit(onset_predictor(shards, audit.table), SINGLE_PENALTY)[1]
         scores["onset_s"] = _design_score(onset, defines_target=False)
     return scores

@@ -2,8 +2,16 @@
 
 Acquisition numbers are measured on the raw images when shards are made: geometry, length,
 intensities of head and air, entropy, ghosting, tSNR, motion. For events the numbers of the event's
-own volumes join them, relative to their run. Design values are entities of the file name. Not
-here: the model that reads them (``floor``).
+own volumes join them, relative to their run, if they cannot be brain signal. Design values are
+entities of the file name. Not here: the model that reads them (``floor``).
+
+When is a number of the foreground brain signal? Over a whole run the mean of the head is set by
+coil, gain and drift, and a response of one per cent that comes and goes moves it by less: it is an
+acquisition number. Over the volumes of one event the mean of the head, relative to its run, *is*
+the mean BOLD response, and DVARS rises with its slopes: on one slice of visual cortex (Haxby et
+al. 2001) ``event_fg_mean`` alone tells faces from houses in 15 of 16 blocks. These two are scored
+beside the floor, and are no part of it. Air and motion of an event's volumes are: neither holds a
+response, but for the share of it that a ghost carries into the air.
 """
 
 from __future__ import annotations
@@ -11,26 +19,29 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spectrum.data.units import SequenceTable, Unit
-
-if TYPE_CHECKING:
-    from spectrum.data.shards import ShardRun, ShardSet
+from spectrum.evaluation.measured import MeasuredRun, MeasuredRuns
 
 __all__ = [
     "Predictors",
     "acquisition_predictors",
     "centre_pairs",
     "design_values",
+    "has_events",
     "one_hot",
     "onset_predictor",
+    "response_predictors",
 ]
 
 Floats = NDArray[np.float64]
+
+RESPONSE_NUMBERS: Final = ("fg_mean", "dvars")
+"""Numbers of volumes that hold the BOLD response of the event whose volumes they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +56,14 @@ class Predictors:
         index = self.names.index(name)
         return Predictors(names=(name,), values=self.values[:, index : index + 1])
 
+    def joined(self, other: Predictors) -> Predictors:
+        """Return these columns and those of another set for the same units."""
+        return Predictors(
+            names=(*self.names, *other.names), values=np.hstack([self.values, other.values])
+        )
 
-def acquisition_predictors(shards: ShardSet, table: SequenceTable) -> Predictors:
+
+def acquisition_predictors(shards: MeasuredRuns, table: SequenceTable) -> Predictors:
     """Return what is known of each unit's acquisition without looking at brain signal.
 
     Parameters
@@ -58,22 +75,39 @@ def acquisition_predictors(shards: ShardSet, table: SequenceTable) -> Predictors
     -------
     predictors : the run's quality numbers and TR
         For events also ``event_<name>``: the mean of a volume number over the event's volumes,
-        relative to its mean over the run.
+        relative to its mean over the run, but for ``RESPONSE_NUMBERS``.
     """
     runs = shards.manifest.runs
     rows = [_run_numbers(runs[unit.run_index]) for unit in table.units]
-    if any(unit.event_index is not None for unit in table.units):
+    if has_events(table):
         events = _event_numbers(shards, table)
-        rows = [{**row, **event} for row, event in zip(rows, events, strict=True)]
+        rows = [
+            {**row, **{name: v for name, v in event.items() if name not in _RESPONSES}}
+            for row, event in zip(rows, events, strict=True)
+        ]
     return _stack(rows)
 
 
-def _run_numbers(run: ShardRun) -> dict[str, float]:
+def response_predictors(shards: MeasuredRuns, table: SequenceTable) -> Predictors:
+    """Return the numbers of events that may be their BOLD response; no column without events."""
+    events = _event_numbers(shards, table) if has_events(table) else [{} for _ in table.units]
+    return _stack([{name: v for name, v in e.items() if name in _RESPONSES} for e in events])
+
+
+_RESPONSES: Final = frozenset(f"event_{name}" for name in RESPONSE_NUMBERS)
+
+
+def has_events(table: SequenceTable) -> bool:
+    """Tell whether units are events."""
+    return any(unit.event_index is not None for unit in table.units)
+
+
+def _run_numbers(run: MeasuredRun) -> dict[str, float]:
     known = {name: value for name, value in run.quality.items() if value is not None}
     return {"tr_s": run.tr_s, **known}
 
 
-def _event_numbers(shards: ShardSet, table: SequenceTable) -> list[dict[str, float]]:
+def _event_numbers(shards: MeasuredRuns, table: SequenceTable) -> list[dict[str, float]]:
     units_of_run: defaultdict[int, list[int]] = defaultdict(list)
     for index, unit in enumerate(table.units):
         units_of_run[unit.run_index].append(index)
@@ -136,7 +170,7 @@ def one_hot(name: str, values: Sequence[str]) -> Predictors:
     return Predictors(names=tuple(f"{name}={value}" for value in known), values=np.array(columns))
 
 
-def onset_predictor(shards: ShardSet, table: SequenceTable) -> Predictors:
+def onset_predictor(shards: MeasuredRuns, table: SequenceTable) -> Predictors:
     """Return the second of the run at which each unit's first sequence begins."""
     runs = shards.manifest.runs
     seconds = [

@@ -143,6 +143,17 @@ def _flags(command: typer.core.TyperGroup | object, name: str) -> dict[str, list
 
 def test_the_flags_of_the_command_line_are_these() -> None:
     assert _flags(typer.main.get_command(app), "") == {
+        "audit": [
+            "--json",
+            "--multi-echo",
+            "--quality",
+            "--scheme",
+            "--set",
+            "--space",
+            "--target",
+            "--tr-from",
+        ],
+        "baselines": ["--json", "--permutations", "--rungs", "--scheme", "--set", "--target"],
         "config show": ["--json", "--set"],
         "demo": ["--cpus", "--json", "--out", "--seed", "--subjects", "--trials", "--truth"],
         "inspect": [

@@ -48,8 +48,11 @@ def paired_shards(*, leak: float, seed: int = 0) -> FakeShards:
     return FakeShards(runs=tuple(runs))
 
 
-def event_shards(*, leak: float, seed: int = 0) -> FakeShards:
-    """Return runs with 9 events each; air is ``leak`` SDs brighter from class to class."""
+def event_shards(*, leak: float, seed: int = 0, response: float = 0.0) -> FakeShards:
+    """Return runs with 9 events each; air is ``leak`` SDs brighter from class to class.
+
+    The head is brighter by ``response`` SDs of its own.
+    """
     rng = np.random.default_rng(seed)
     names = ("face", "house", "cat")
     runs, volume_quality = [], {}
@@ -67,18 +70,19 @@ def event_shards(*, leak: float, seed: int = 0) -> FakeShards:
                 quality={"bg_mean": 30.0},
             )
             runs.append(made)
-            volume_quality[str(made.key)] = _volumes(order, leak, rng)
+            volume_quality[str(made.key)] = _volumes(order, leak, response, rng)
     return FakeShards(runs=tuple(runs), volume_quality=volume_quality)
 
 
 def _volumes(
-    order: list[str], leak: float, rng: np.random.Generator
+    order: list[str], leak: float, response: float, rng: np.random.Generator
 ) -> dict[str, NDArray[np.float64]]:
-    air = rng.normal(30.0, 1.0, 60)
+    air, head = rng.normal(30.0, 1.0, 60), rng.normal(500.0, 3.0, 60)
     for index, name in enumerate(order):
         shown = slice(2 + 6 * index, 8 + 6 * index)
         air[shown] += leak * ("face", "house", "cat").index(name)
+        head[shown] += response * 3.0 * ("face", "house", "cat").index(name)
     dvars = rng.normal(5.0, 1.0, 60)
     dvars[0] = np.nan
     unknown = np.full(60, np.nan)
-    return {"bg_mean": air, "fg_mean": rng.normal(500, 3.0, 60), "dvars": dvars, "fd": unknown}
+    return {"bg_mean": air, "fg_mean": head, "dvars": dvars, "fd": unknown}

@@ -73,6 +73,14 @@ def test_a_leak_in_the_air_during_events_is_found_by_the_floor(scheme: str) -> N
     assert not nothing.is_above_chance
 
 
+def test_the_response_to_an_event_is_scored_beside_the_floor_and_is_no_part_of_it() -> None:
+    record = floor_of(event_shards(leak=0.0, response=5.0), SEEN, LOSO)
+    assert record.response["event_fg_mean"].value > 0.9
+    assert not record.is_above_chance
+    assert not {"event_fg_mean", "event_dvars"} & set(record.predictors)
+    assert set(record.to_json()["response"]) == {"event_fg_mean", "event_dvars"}
+
+
 def test_what_defines_the_target_is_named_and_is_never_its_floor() -> None:
     record = floor_of(paired_shards(leak=0.0), PAIRED, LODO)
     assert record.design["run"].score == 1.0

@@ -12,6 +12,8 @@ from spectrum.data.sequences import build_table
 from spectrum.entities import RunKey
 from spectrum.errors import TargetError
 from spectrum.evaluation.audit import measure_floor
+from spectrum.evaluation.sources import Source, open_source
+from spectrum.evaluation.target_audit import TargetAudit, audit_target
 from spectrum.targets import read_target
 from tests.unit.data.fake_shards import FakeRun, FakeShards
 
@@ -92,3 +94,34 @@ def test_reversal_runs_of_the_one_real_data_set_that_has_them_are_scored_in_no_f
     assert len(table.units) == 298
     assert len(folds) == 4
     assert "reversalweatherprediction" not in scored
+
+
+@pytest.fixture(scope="module")
+def source() -> Source:
+    roots = sorted(REALDATA.glob("ds*"))
+    tables = [root / name for root in roots for name in ("mriqc_bold.tsv", "images.tsv")]
+    return open_source(roots, quality=[str(path) for path in tables])
+
+
+def audit_of(source: Source, target: str, scheme: str) -> TargetAudit:
+    folds = FoldsConfig.model_validate({"scheme": scheme})
+    return audit_target(source, read_target(target), folds, num_simulations=10)
+
+
+def test_the_data_set_alone_scores_more_on_stage_than_was_ever_published(source: Source) -> None:
+    """0.586 against the 0.428 of the best network published on these labels."""
+    audit = audit_of(source, "stage", "leave-one-subject-out")
+    assert audit.design["dataset"].value == pytest.approx(0.586, abs=0.0005)
+    assert "not interpretable: data set alone scores 0.59" in audit.verdict
+
+
+def test_air_is_brighter_late_in_five_of_six_real_pairs(source: Source) -> None:
+    audit = audit_of(source, "early_late", "leave-one-dataset-out")
+    air = audit.directions["bg_mean"]
+    assert (air.num_higher, air.num_pairs) == (75, 90)
+    assert audit.design["run"].value == 1.0
+    assert audit.floor.design["run"].defines_target
+    assert audit.floor.floor.value == pytest.approx(0.817, abs=0.03)
+    assert not audit.copies
+    assert not audit.missing
+    assert any("312 of 312 runs have no image" in note for note in source.notes)

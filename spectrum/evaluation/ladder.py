@@ -1,0 +1,313 @@
+"""The ladder of baselines: from a guess to a small network, on the folds that a model gets.
+
+Every rung is fitted inside each fold alone, tuned on inner folds that keep groups whole, and
+scored with the same score, beside chance and floor. Not here: the rungs themselves (``rungs``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from spectrum.config import FoldsConfig, SequencesConfig
+from spectrum.data.folds import check_folds, plan_folds
+from spectrum.data.sequences import stream_sequences
+from spectrum.data.units import Fold
+from spectrum.errors import ConfigError
+from spectrum.evaluation.permutation import (
+    PermutationResult,
+    permute_sequentially,
+    shuffled_table,
+)
+from spectrum.evaluation.rungs.guesses import Dummy, Floor
+from spectrum.evaluation.rungs.linear import ParcelLogistic, ResponseSvm
+from spectrum.evaluation.rungs.networks import ParcelMlp, VolumeCnn
+from spectrum.evaluation.rungs.question import Question, Rung
+from spectrum.evaluation.statistics import Comparison, compare_predictions
+from spectrum.records import Prediction, ScoreRecord
+from spectrum.scores import score_predictions
+from spectrum.targets import Target
+
+if TYPE_CHECKING:
+    from spectrum.data.shards import ShardSet
+
+__all__ = [
+    "LINEAR",
+    "RUNGS",
+    "Ladder",
+    "RungRecord",
+    "build_rungs",
+    "climb",
+    "permute_rung",
+    "run_ladder",
+]
+
+RUNGS: Final = ("dummy", "floor", "parcels", "glm", "mlp", "cnn")
+LINEAR: Final = RUNGS[:4]
+"""Rungs without a network."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RungRecord:
+    """A rung's score.
+
+    ``chosen`` is by fold; ``above_floor`` is None for the floor and below; ``permutation`` is of
+    the whole fit repeated, None where it was not asked for.
+    """
+
+    name: str
+    about: str
+    score: ScoreRecord
+    seconds: float
+    chosen: Mapping[str, Mapping[str, float]]
+    above_floor: Comparison | None
+    permutation: PermutationResult | None
+    predictions: tuple[Prediction, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON without the predictions."""
+        return {
+            "name": self.name,
+            "about": self.about,
+            "score": self.score.value,
+            "ci95": list(self.score.ci95),
+            "p": self.score.p,
+            "test": self.score.test,
+            "seconds": round(self.seconds, 3),
+            "chosen": {fold: dict(found) for fold, found in self.chosen.items()},
+            "above_floor": self.above_floor and asdict(self.above_floor),
+            "permutation": self.permutation and asdict(self.permutation),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ladder:
+    """All rungs that could be asked, the reasons of the others, and what to know besides."""
+
+    target: str
+    scheme: str
+    rungs: tuple[RungRecord, ...]
+    skipped: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that ``spectrum baselines --json`` prints."""
+        floor = next((rung for rung in self.rungs if rung.name == "floor"), None)
+        first = self.rungs[0].score
+        return {
+            "target": self.target,
+            "scheme": self.scheme,
+            "chance": first.chance,
+            "num_units": first.num_units,
+            "num_groups": first.num_groups,
+            "floor": floor
+            and {"score": floor.score.value, "ci95": list(floor.score.ci95), "p": floor.score.p},
+            "rungs": [rung.to_json() for rung in self.rungs],
+            "skipped": dict(self.skipped),
+            "notes": list(self.notes),
+        }
+
+
+def run_ladder(  # noqa: PLR0913 - what a ladder is asked for, one name each
+    shards: ShardSet,
+    target: Target,
+    folds_config: FoldsConfig,
+    sequences: SequencesConfig,
+    *,
+    names: Sequence[str] = RUNGS,
+    num_permutations: int = 0,
+    on_fold_done: Callable[[int, int], None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Ladder:
+    """Fit and score the rungs of a shard set.
+
+    Parameters
+    ----------
+    shards : its volumes are read run by run
+    target : its classes
+    folds_config : the scheme
+    sequences : how runs are cut for networks and events
+    names : rungs, in any order; the floor is always among them
+    num_permutations : refits of each linear rung above the floor with classes permuted, at most
+    on_fold_done : told folds done and folds in all, of all rungs
+    clock : seconds, for the time of each rung
+
+    Raises
+    ------
+    ConfigError
+        A name is no rung.
+    TargetError
+        The scheme has no scorable fold for this target.
+    """
+    rungs = build_rungs(names)
+    read = stream_sequences(shards, target, sequences.model_copy(update={"plane": "axial"}))
+    plan = plan_folds(read.table, folds_config, paired=target.paired)
+    check_folds(plan.folds, read.table, folds_config)
+    question = Question(
+        runs=shards,
+        sequences=read,
+        recipe=shards.manifest.recipe,
+        paired=target.paired,
+        scheme=folds_config.scheme,
+    )
+    ladder = climb(
+        rungs,
+        question,
+        plan.folds,
+        target=target,
+        notes=plan.notes,
+        on_fold_done=on_fold_done,
+        clock=clock,
+    )
+    return _permuted(ladder, rungs, question, plan.folds, num_permutations)
+
+
+def _permuted(
+    ladder: Ladder,
+    rungs: Sequence[Rung],
+    question: Question,
+    folds: Sequence[Fold],
+    num_permutations: int,
+) -> Ladder:
+    if not num_permutations:
+        return ladder
+    rung_of = {rung.name: rung for rung in rungs if rung.name in LINEAR[2:]}
+    records = [
+        replace(
+            record,
+            permutation=permute_rung(
+                rung_of[record.name], question, folds, num_permutations=num_permutations
+            ),
+        )
+        if record.name in rung_of
+        else record
+        for record in ladder.rungs
+    ]
+    return replace(ladder, rungs=tuple(records))
+
+
+def permute_rung(
+    rung: Rung, question: Question, folds: Sequence[Fold], *, num_permutations: int, seed: int = 0
+) -> PermutationResult:
+    """Test a rung by repeating its whole fit with classes permuted within subjects.
+
+    Everything is repeated: parcels, tuning, fit. Stops once enough null scores have reached the
+    observed one.
+
+    Parameters
+    ----------
+    rung : any
+    question : its true classes
+    folds : of the scheme
+    num_permutations : at most
+    seed : of the permutations
+    """
+
+    def score_of(rng: np.random.Generator | None) -> float:
+        asked = question if rng is None else _shuffled(question, rng)
+        predictions = [
+            prediction
+            for fold in folds
+            for prediction in _predict(
+                rung.fit(asked, fold).probabilities(list(fold.validation)), asked, fold
+            )
+        ]
+        classes = question.table.classes
+        return score_predictions(
+            predictions, classes=classes, paired=question.paired, num_resamples=1
+        ).value
+
+    return permute_sequentially(score_of, num_permutations=num_permutations, seed=seed)
+
+
+def _shuffled(question: Question, rng: np.random.Generator) -> Question:
+    table = shuffled_table(question.table, rng)
+    return replace(question, sequences=replace(question.sequences, table=table))
+
+
+def build_rungs(names: Sequence[str]) -> tuple[Rung, ...]:
+    """Return new rungs of some names in the ladder's order, the floor always among them."""
+    unknown = [name for name in names if name not in RUNGS]
+    if unknown:
+        raise ConfigError(f"{unknown[0]!r} is no rung. Expected some of {', '.join(RUNGS)}.")
+    every: tuple[Rung, ...] = (
+        Dummy(),
+        Floor(),
+        ParcelLogistic(),
+        ResponseSvm(),
+        ParcelMlp(),
+        VolumeCnn(),
+    )
+    return tuple(rung for rung in every if rung.name in {"floor", *names})
+
+
+def climb(  # noqa: PLR0913 - what a ladder is asked for, one name each
+    rungs: Sequence[Rung],
+    question: Question,
+    folds: Sequence[Fold],
+    *,
+    target: Target,
+    notes: Sequence[str] = (),
+    on_fold_done: Callable[[int, int], None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Ladder:
+    """Fit each rung on each fold and score what it says of the held-out side."""
+    skipped = {rung.name: rung.obstacle(question) for rung in rungs}
+    asked = [rung for rung in rungs if not skipped[rung.name]]
+    records: list[RungRecord] = []
+    for rung in asked:
+        begin, chosen, predictions = clock(), {}, []
+        for fold in folds:
+            fitted = rung.fit(question, fold)
+            chosen[fold.name] = fitted.chosen
+            predictions += _predict(fitted.probabilities(list(fold.validation)), question, fold)
+            if on_fold_done is not None:
+                on_fold_done(len(records) * len(folds) + len(chosen), len(asked) * len(folds))
+        records.append(_record(rung, predictions, chosen, clock() - begin, question, records))
+    return Ladder(
+        target=target.name,
+        scheme=question.scheme,
+        rungs=tuple(records),
+        skipped={name: reason for name, reason in skipped.items() if reason},
+        notes=tuple(notes),
+    )
+
+
+def _predict(shares: Any, question: Question, fold: Fold) -> list[Prediction]:
+    classes = question.table.classes
+    full = np.zeros((len(fold.validation), len(classes)))
+    full[:, list(fold.classes)] = shares
+    return [
+        unit.predicted(row.tolist(), classes=classes, fold=fold.name)
+        for unit, row in zip(question.units(fold.validation), full, strict=True)
+    ]
+
+
+def _record(
+    rung: Rung,
+    predictions: Sequence[Prediction],
+    chosen: Mapping[str, Mapping[str, float]],
+    seconds: float,
+    question: Question,
+    before: Sequence[RungRecord],
+) -> RungRecord:
+    classes = question.table.classes
+    floor = next((record for record in before if record.name == "floor"), None)
+    return RungRecord(
+        name=rung.name,
+        about=rung.about,
+        score=score_predictions(predictions, classes=classes, paired=question.paired),
+        seconds=seconds,
+        chosen=chosen,
+        above_floor=None
+        if floor is None
+        else compare_predictions(
+            predictions, floor.predictions, classes=classes, paired=question.paired
+        ),
+        permutation=None,
+        predictions=tuple(predictions),
+    )

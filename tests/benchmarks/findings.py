@@ -1,0 +1,165 @@
+"""How often is a positive finding declared, where there is one to find and where there is none?
+
+    python -m tests.benchmarks.findings --json
+
+Simulates each truth over several seeds and asks a linear decoder (``tests/linear_decoder.py``).
+A finding is positive where labels permuted within subjects give p < 0.05 and the decoder beats
+the floor on the same subjects at p < 0.05 (``spectrum.evaluation.statistics``). ``ours`` is the
+share of seeds with a positive finding, ``peer`` the share with p < 0.05 alone: the difference is
+what the floor keeps from being claimed. An effect shall be found in 80 % of seeds, anything else
+no more often than the binomial 95 % interval of 5 % allows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from spectrum.data.simulate import DEFAULT_EFFECT_PERCENT, SimulationConfig, TruthName
+from spectrum.data.simulate.leak_target import leak_target
+from spectrum.evaluation.audit import predict_from_numbers
+from spectrum.evaluation.permutation import permute_labels
+from spectrum.evaluation.predictors import acquisition_predictors
+from spectrum.evaluation.statistics import compare_predictions, judge_finding
+from spectrum.launch import available_cpus
+from spectrum.targets import Target, read_target
+from tests.linear_decoder import Question, binomial_interval, parcels_of, see_runs
+
+
+@dataclass(frozen=True)
+class Case:
+    truth: TruthName
+    target: str
+    scheme: str
+    seen: str
+    num_seeds: int
+    num_subjects: int = 4
+    matrix: int = 8
+    effect_percent: float = DEFAULT_EFFECT_PERCENT
+    is_there: bool = False
+
+    @property
+    def name(self) -> str:
+        size = f"{self.effect_percent:g} percent, " if self.is_there else ""
+        return (
+            f"{self.truth}: {size}{self.target}, {self.scheme}, {self.seen}, "
+            f"{self.num_subjects} subjects a data set"
+        )
+
+    def config(self, seed: int) -> SimulationConfig:
+        return SimulationConfig(
+            truth=self.truth,
+            num_subjects=self.num_subjects,
+            matrix=self.matrix,
+            seed=seed,
+            effect_percent=self.effect_percent,
+        )
+
+
+LEARNT: Final = ("early_late", "leave-one-dataset-out")
+CASES: Final = (
+    Case("null", *LEARNT, "response", num_seeds=100, num_subjects=3),
+    Case("null", *LEARNT, "mean_image", num_seeds=100, num_subjects=3),
+    Case("clock", *LEARNT, "response", num_seeds=20),
+    Case("clock", *LEARNT, "mean_image", num_seeds=20),
+    Case("site", "stage", "grouped-k-fold", "mean_image", num_seeds=20),
+    Case("leak", "leak", "grouped-k-fold", "mean_image", num_seeds=20),
+    Case("effect", *LEARNT, "response", num_seeds=20, matrix=16, is_there=True),
+    Case(
+        "effect", *LEARNT, "response", num_seeds=20, matrix=16, effect_percent=0.6, is_there=True
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    score: float
+    is_above_chance: bool
+    is_positive: bool
+
+
+def answer(case: Case, seed: int) -> Answer:
+    """Simulate one truth with one seed, and judge what the decoder finds."""
+    warnings.simplefilter("ignore")
+    config = case.config(seed)
+    target = (
+        Target.model_validate(leak_target(config))
+        if case.target == "leak"
+        else read_target(case.target)
+    )
+    seen = see_runs(config, (target,))
+    question = Question(seen, target, case.scheme)
+    table = question.table
+    ours, floor = (
+        predict_from_numbers(numbers, table, question.folds, target=target, scheme=case.scheme)
+        for numbers in (
+            parcels_of(seen, table, case.seen),
+            acquisition_predictors(seen, table),  # type: ignore[arg-type]
+        )
+    )
+    null = permute_labels(
+        ours, classes=table.classes, paired=target.paired, num_permutations=499, seed=seed
+    )
+    above = compare_predictions(ours, floor, classes=table.classes, paired=target.paired)
+    return Answer(null.observed, null.p < 0.05, judge_finding(null.p, above).is_positive)
+
+
+def comparisons(
+    cases: Sequence[Case], *, num_seeds: int | None, cpus: int
+) -> Iterator[dict[str, Any]]:
+    with ProcessPoolExecutor(cpus) as pool:
+        for case in cases:
+            seeds = range(1, 1 + min(case.num_seeds, num_seeds or case.num_seeds))
+            yield _comparison(case, list(pool.map(answer, [case] * len(seeds), seeds)))
+
+
+def _comparison(case: Case, answers: Sequence[Answer]) -> dict[str, Any]:
+    rate = sum(a.is_positive for a in answers) / len(answers)
+    alone = sum(a.is_above_chance for a in answers) / len(answers)
+    most = binomial_interval(len(answers), 0.05)[1]
+    met = rate >= 0.8 if case.is_there else rate * len(answers) <= most
+    return {
+        "benchmark": "findings",
+        "case": case.name,
+        "ours": round(rate, 3),
+        "peer": round(alone, 3),
+        "ratio": round(rate / alone, 3) if alone else None,
+        "goal": "found in 80 % of seeds" if case.is_there else f"at most {most} of {len(answers)}",
+        "met": bool(met),
+        "mean_score": round(sum(a.score for a in answers) / len(answers), 3),
+        "seeds": [1, len(answers)],
+        "machine": f"{available_cpus()} CPUs, {platform.machine()}",
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--seeds", type=int, help="seeds from 1 to this at most")
+    parser.add_argument("--truths", nargs="+", default=sorted({case.truth for case in CASES}))
+    parser.add_argument("--cpus", type=int, default=available_cpus())
+    arguments = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    cases = [case for case in CASES if case.truth in arguments.truths]
+    for told in comparisons(cases, num_seeds=arguments.seeds, cpus=arguments.cpus):
+        text = (
+            f"{told['case']}: positive in {told['ours']:.0%} of seeds, p < 0.05 in "
+            f"{told['peer']:.0%} (mean score {told['mean_score']}); {told['goal']}: "
+            f"{'met' if told['met'] else 'MISSED'}"
+        )
+        sys.stdout.write((json.dumps(told) if arguments.json else text) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
