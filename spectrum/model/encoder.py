@@ -8,14 +8,13 @@ has it. Not here: slice and temporal attention (``slice_vit``), and pretrained w
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import timm
 import torch
 from timm.layers import build_sincos2d_pos_embed
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
-from torch import nn
 
 from spectrum.config import ModelConfig, nearest
 from spectrum.errors import ConfigError
@@ -24,7 +23,7 @@ from spectrum.model.patches import PatchFilters
 
 __all__ = ["Encoder", "build_encoder", "known_backbones"]
 
-Encoder = VisionTransformer | Eva
+Encoder: TypeAlias = VisionTransformer | Eva
 """``forward_features`` reads images (N, k, H, W) and returns tokens (N, prefix + P, D)."""
 
 MODULES: Final = ("vision_transformer", "deit", "eva")
@@ -73,8 +72,12 @@ def build_encoder(config: ModelConfig, slice_shape: tuple[int, int]) -> Encoder:
 
 
 def known_backbones() -> list[str]:
-    """Return the names of timm that a backbone may have."""
-    return sorted(name for module in MODULES for name in timm.list_models(module=module))
+    """Return the names of timm that a backbone may have.
+
+    Distilled ViTs are not among them: their second class token is for a teacher's labels.
+    """
+    names = (name for module in MODULES for name in timm.list_models(module=module))
+    return sorted(name for name in names if "distilled" not in name)
 
 
 def _by_dimensions(config: ModelConfig, shared: dict[str, Any]) -> Encoder:
@@ -111,7 +114,7 @@ def _by_dimensions(config: ModelConfig, shared: dict[str, Any]) -> Encoder:
     return encoder
 
 
-def _fix_positions(encoder: nn.Module) -> None:
+def _fix_positions(encoder: Encoder) -> None:
     """Put fixed waves in place of the learned positions; class and register tokens have none."""
     shape = encoder.pos_embed.shape
     waves_PD = build_sincos2d_pos_embed(encoder.patch_embed.grid_size, dim=shape[-1])
@@ -129,7 +132,7 @@ def _by_name(config: ModelConfig, shared: dict[str, Any]) -> Encoder:
             f"The nearest is {nearest(name, known)}; 'vit' builds one from embed_dim and depth."
         )
     try:
-        encoder = timm.create_model(name, pretrained=False, **shared)
+        encoder: Encoder = timm.create_model(name, pretrained=False, **shared)
     except AssertionError as err:
         # The class token is the one thing that timm asserts of what we ask for.
         raise _no_class_token(name) from err

@@ -87,4 +87,5 @@ def _waves(size: int) -> Tensor:
     """Return the rows of the orthonormal cosine transform of some length."""
     index = torch.arange(size, dtype=torch.float64)
     waves = torch.cos(math.pi * (index[None] + 0.5) * index[:, None] / size)
-    return waves / waves.norm(dim=1, keepdim=True)
+    norms: Tensor = waves.norm(dim=1, keepdim=True)
+    return waves / norms

@@ -114,9 +114,7 @@ class SliceViT(nn.Module):
         self.slice_pool = _pool(config, config.slice_pooling, num_slices, dim)
         self.slice_token = _class_token(config.slice_pooling, dim)
         self.temporal_position = _positions(config.temporal_position, num_images, dim)
-        self.temporal_blocks = _blocks(
-            config, config.temporal_depth, config.heads_of_volumes, dim
-        )
+        self.temporal_blocks = _blocks(config, config.temporal_depth, config.heads_of_volumes, dim)
         self.temporal_pool = _pool(config, config.temporal_pooling, num_images, dim)
         self.temporal_token = _class_token(config.temporal_pooling, dim)
         self.norm = nn.LayerNorm(dim)
@@ -160,7 +158,7 @@ class SliceViT(nn.Module):
 
     def _images(self, slices_BTSHW: Tensor) -> Tensor:
         """Return images (N, k, H, W), ordered by sequence, image and slice."""
-        num, num_volumes, num_slices, height, width = slices_BTSHW.shape
+        num, _, num_slices, height, width = slices_BTSHW.shape
         volumes = self.volumes_per_image
         if volumes == 1:
             return slices_BTSHW.reshape(-1, 1, height, width)
@@ -188,12 +186,12 @@ class SliceViT(nn.Module):
         """Return the mean time of each image's volumes."""
         if volume_s_BT is None:
             return None
-        return volume_s_BT.unflatten(1, (-1, self.volumes_per_image)).mean(dim=2)
+        return volume_s_BT.view(len(volume_s_BT), -1, self.volumes_per_image).mean(dim=2)
 
     def _is_image(self, is_volume_BT: Tensor | None) -> Tensor | None:
         if is_volume_BT is None:
             return None
-        return is_volume_BT.unflatten(1, (-1, self.volumes_per_image)).all(dim=2)
+        return is_volume_BT.view(len(is_volume_BT), -1, self.volumes_per_image).all(dim=2)
 
 
 def _mix(
