@@ -42,9 +42,7 @@ def masks(num_volumes: int, num_slices: int, num: int = 2) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("filling", [0.0, 1e3, float("nan")])
 @pytest.mark.parametrize("seed", range(20))
-def test_a_masked_forward_is_that_of_the_input_without_padding(
-    seed: int, filling: float
-) -> None:
+def test_a_masked_forward_is_that_of_the_input_without_padding(seed: int, filling: float) -> None:
     config = drawn_config(seed)
     num_volumes, num_slices = 2 if config.volumes_per_image == 2 else THERE[0], THERE[1]
     model, whole = stirred(config, SHAPE), inputs()
