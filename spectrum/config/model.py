@@ -125,6 +125,11 @@ class ModelConfig(FrozenConfig):
     attention_heads: int = Field(default=2, ge=1, le=64)
     """Heads of slice and temporal attention and of attention pooling."""
 
+    position_std: float = Field(default=0.5, gt=0.0, le=4.0)
+    """Standard deviation of fresh positions of slices and volumes, beside tokens of about 0.6.
+    The 0.02 of image ViTs leaves attention blind to order in the steps that few runs allow: on a
+    planted order it scored at chance (``tests/benchmarks/blocks.md``)."""
+
     @property
     def heads_of_slices(self) -> int:
         """Heads of slice attention."""

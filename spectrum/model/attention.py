@@ -29,7 +29,9 @@ __all__ = [
 class AttentionBlock(nn.Module):
     """Pre-norm transformer block: ``x + attention(norm(x))``, then ``x + mlp(norm(x))``.
 
-    It begins as the identity: what a few runs can teach linearly is learned first.
+    Attention begins with weights that mix and the MLP with none: what a few runs can teach
+    linearly is learned first, and the MLP's first step already sees mixed tokens. With both at
+    zero, neither learns before the other has.
 
     Parameters
     ----------
@@ -59,7 +61,7 @@ class AttentionBlock(nn.Module):
         widen, narrow = nn.Linear(width, hidden), nn.Linear(hidden, width)
         self.mlp = nn.Sequential(widen, nn.GELU(), nn.Dropout(drop_rate), narrow)
         self.drop = nn.Dropout(drop_rate)
-        start_as_identity((self.qkv, widen), outputs=(self.proj, narrow))
+        start_as_identity((self.qkv, self.proj, widen), outputs=(narrow,))
 
     def forward(
         self, tokens_NPD: Tensor, *, mask: Tensor | None = None, is_causal: bool = False

@@ -12,10 +12,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MM_WAVELENGTHS", "POSITION_STD", "SECONDS_WAVELENGTHS", "WavePositions", "table"]
-
-POSITION_STD: Final = 0.02
-"""Standard deviation of fresh position embeddings, as in timm's ViT."""
+__all__ = ["MM_WAVELENGTHS", "SECONDS_WAVELENGTHS", "WavePositions", "table"]
 
 MM_WAVELENGTHS: Final = (8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 """From twice the thickness of usual slices (Nyquist) to more than twice a head."""
@@ -31,16 +28,17 @@ class WavePositions(nn.Module):
     ----------
     width : D
     wavelengths : in the unit of the positions
+    std : of a fresh embedding
     """
 
     wave_numbers: Tensor
 
-    def __init__(self, width: int, wavelengths: tuple[float, ...]) -> None:
+    def __init__(self, width: int, wavelengths: tuple[float, ...], *, std: float) -> None:
         super().__init__()
         wave_numbers = torch.tensor([2.0 * math.pi / length for length in wavelengths])
         self.register_buffer("wave_numbers", wave_numbers, persistent=False)
         self.maps = nn.Linear(2 * len(wavelengths), width, bias=False)
-        nn.init.normal_(self.maps.weight, std=POSITION_STD / math.sqrt(len(wavelengths)))
+        nn.init.normal_(self.maps.weight, std=std / math.sqrt(len(wavelengths)))
 
     def forward(self, positions_NP: Tensor) -> Tensor:
         """Return (N, P, D)."""
@@ -49,6 +47,6 @@ class WavePositions(nn.Module):
         return embedded
 
 
-def table(num_tokens: int, width: int) -> nn.Parameter:
+def table(num_tokens: int, width: int, *, std: float) -> nn.Parameter:
     """Return fresh vectors (1, P, D), one for each index."""
-    return nn.Parameter(nn.init.trunc_normal_(torch.empty(1, num_tokens, width), std=POSITION_STD))
+    return nn.Parameter(std * nn.init.trunc_normal_(torch.empty(1, num_tokens, width)))

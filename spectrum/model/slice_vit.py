@@ -29,13 +29,15 @@ from spectrum.model.attention import (
 from spectrum.model.encoder import Encoder, build_encoder
 from spectrum.model.positions import (
     MM_WAVELENGTHS,
-    POSITION_STD,
     SECONDS_WAVELENGTHS,
     WavePositions,
     table,
 )
 
 __all__ = ["SliceViT", "build_model", "count_parameters"]
+
+HEAD_STD = 0.02
+"""Standard deviation of the fresh weights of the head, as in timm's ViT."""
 
 
 def build_model(
@@ -109,17 +111,17 @@ class SliceViT(nn.Module):
         self.encoder = encoder
         self.pools_by_class_token = config.patch_pooling == "cls"
         self.patch_pool = _patch_pool(config, encoder)
-        self.slice_position = _positions(config.slice_position, num_slices, dim)
+        self.slice_position = _positions(config, config.slice_position, num_slices, dim)
         self.slice_blocks = _blocks(config, config.slice_depth, config.heads_of_slices, dim)
         self.slice_pool = _pool(config, config.slice_pooling, num_slices, dim)
-        self.slice_token = _class_token(config.slice_pooling, dim)
-        self.temporal_position = _positions(config.temporal_position, num_images, dim)
+        self.slice_token = _class_token(config, config.slice_pooling, dim)
+        self.temporal_position = _positions(config, config.temporal_position, num_images, dim)
         self.temporal_blocks = _blocks(config, config.temporal_depth, config.heads_of_volumes, dim)
         self.temporal_pool = _pool(config, config.temporal_pooling, num_images, dim)
-        self.temporal_token = _class_token(config.temporal_pooling, dim)
+        self.temporal_token = _class_token(config, config.temporal_pooling, dim)
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, num_classes)
-        nn.init.trunc_normal_(self.head.weight, std=POSITION_STD)
+        nn.init.trunc_normal_(self.head.weight, std=HEAD_STD)
         nn.init.zeros_(self.head.bias)
 
     def forward(
@@ -266,8 +268,8 @@ def _pool(config: ModelConfig, kind: str, num_tokens: int, dim: int) -> TokenPoo
     return PositionWeights(num_tokens, dim) if kind == "position" else MeanPool()
 
 
-def _class_token(kind: str, dim: int) -> nn.Parameter | None:
-    return table(1, dim) if kind == "cls" else None
+def _class_token(config: ModelConfig, kind: str, dim: int) -> nn.Parameter | None:
+    return table(1, dim, std=config.position_std) if kind == "cls" else None
 
 
 def _blocks(config: ModelConfig, depth: int, num_heads: int, dim: int) -> nn.Sequential:
@@ -284,9 +286,12 @@ def _blocks(config: ModelConfig, depth: int, num_heads: int, dim: int) -> nn.Seq
     return nn.Sequential(*blocks)
 
 
-def _positions(kind: str, num_tokens: int, dim: int) -> nn.Parameter | WavePositions | None:
+def _positions(
+    config: ModelConfig, kind: str, num_tokens: int, dim: int
+) -> nn.Parameter | WavePositions | None:
     if kind == "none":
         return None
     if kind == "index":
-        return table(num_tokens, dim)
-    return WavePositions(dim, MM_WAVELENGTHS if kind == "mm" else SECONDS_WAVELENGTHS)
+        return table(num_tokens, dim, std=config.position_std)
+    wavelengths = MM_WAVELENGTHS if kind == "mm" else SECONDS_WAVELENGTHS
+    return WavePositions(dim, wavelengths, std=config.position_std)

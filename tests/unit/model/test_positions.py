@@ -5,20 +5,22 @@ import torch
 
 from spectrum.config import ModelConfig
 from spectrum.errors import ConfigError
-from spectrum.model.positions import MM_WAVELENGTHS, POSITION_STD, WavePositions
+from spectrum.model.positions import MM_WAVELENGTHS, WavePositions, table
 from tests.unit.model.models import SMALL, stirred
 
 SHAPE = (4, 3, 7, 10)
 
 
-def test_fresh_waves_are_as_large_as_fresh_vectors() -> None:
-    embedded = WavePositions(512, MM_WAVELENGTHS)(torch.linspace(-90.0, 90.0, 33)[None])
+@pytest.mark.parametrize("std", [0.02, 0.5, 2.0])
+def test_fresh_waves_are_as_large_as_fresh_vectors(std: float) -> None:
+    embedded = WavePositions(512, MM_WAVELENGTHS, std=std)(torch.linspace(-90.0, 90.0, 33)[None])
     assert embedded.shape == (1, 33, 512)
-    assert embedded.detach().std().item() == pytest.approx(POSITION_STD, rel=0.1)
+    for fresh in (embedded, table(33, 512, std=std)):
+        assert fresh.detach().std().item() == pytest.approx(std, rel=0.15)
 
 
 def test_near_slices_are_alike_and_all_slices_of_a_head_differ() -> None:
-    waves = WavePositions(256, MM_WAVELENGTHS)
+    waves = WavePositions(256, MM_WAVELENGTHS, std=0.5)
     places = torch.arange(-90.0, 90.0, 2.5)[None]
     embedded = waves(places)[0]
     apart = torch.cdist(embedded, embedded)
@@ -29,7 +31,7 @@ def test_near_slices_are_alike_and_all_slices_of_a_head_differ() -> None:
 
 
 def test_stacks_share_positions_in_millimetres_whatever_their_number_of_slices() -> None:
-    waves = WavePositions(16, MM_WAVELENGTHS)
+    waves = WavePositions(16, MM_WAVELENGTHS, std=0.5)
     thin, thick = torch.arange(-60.0, 61.0, 3.0)[None], torch.arange(-60.0, 61.0, 6.0)[None]
     torch.testing.assert_close(waves(thin)[:, ::2], waves(thick))
 

@@ -160,7 +160,7 @@ def test_volumes_of_an_image_are_its_channels() -> None:
 
 
 def test_volumes_that_make_no_whole_images_are_refused() -> None:
-    with pytest.raises(ConfigError, match="5 volumes and model.volumes_per_image is 2"):
+    with pytest.raises(ConfigError, match=r"5 volumes and model\.volumes_per_image is 2"):
         build_model(ModelConfig.model_validate({**SMALL, "volumes_per_image": 2}), **SHAPE)
 
 
