@@ -88,13 +88,19 @@ TRUTHS = {"slices": slices_truth, "order": order_truth}
 
 
 def planted(truth: str, seed: int, effect: float) -> SequenceData:
-    """Runs of both classes for each subject, cut into sequences without overlap."""
+    """Runs whose class shows in the way of a truth."""
     rng = np.random.default_rng([seed, sorted(TRUTHS).index(truth)])
-    signal = TRUTHS[truth](rng, effect)
+    return planted_runs(TRUTHS[truth](rng, effect), rng, name=f"{truth}-{seed}")
+
+
+def planted_runs(
+    signal: Callable[[int], NDArray[np.float64]], rng: np.random.Generator, *, name: str
+) -> SequenceData:
+    """A noisy run of each class for each subject, cut into sequences without overlap."""
     units, runs = [], []
     for number in range(2 * NUM_SUBJECTS):
         subject, class_index = divmod(number, 2)
-        key = RunKey(dataset="planted", subject=f"{subject:02d}", task=truth, run=str(class_index))
+        key = RunKey(dataset="planted", subject=f"{subject:02d}", task=name, run=str(class_index))
         units.append(
             Unit(key=key, name=str(key), pair="", class_index=class_index, run_index=number)
         )
@@ -115,7 +121,7 @@ def planted(truth: str, seed: int, effect: float) -> SequenceData:
         first_volume_of_run=numbers * VOLUMES_OF_RUN,
         table=table,
         paired=False,
-        content_hash=f"{truth}-{seed}",
+        content_hash=name,
     )
 
 
