@@ -4,8 +4,8 @@
 
 The default model on planted runs whose mean volume differs by class: a pattern of smooth waves,
 as large beside the noise of a voxel as ``SIZES`` says, 20 subjects with a run of each class,
-predicted by the fold that held them out. ``ours`` is the mean balanced accuracy over seeds, ``peer`` that of
-the matched filter, which knows the pattern and is the best that any decoder can do.
+predicted by the fold that held them out. ``ours`` is the mean balanced accuracy over seeds,
+``peer`` that of the matched filter, which knows the pattern: no decoder does better.
 """
 
 from __future__ import annotations
