@@ -24,6 +24,7 @@ from spectrum.config.trial import (
     canonical_json,
     fingerprint,
 )
+from spectrum.config.weights import digest_weights, pin_weights
 
 __all__ = [
     "DataConfig",
@@ -37,10 +38,12 @@ __all__ = [
     "canonical_json",
     "config_from_mapping",
     "config_paths",
+    "digest_weights",
     "fingerprint",
     "get_path",
     "nearest",
     "parse_settings",
+    "pin_weights",
     "read_config",
     "read_yaml",
     "read_yaml_lines",

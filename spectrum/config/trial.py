@@ -120,6 +120,16 @@ class TrialConfig(FrozenConfig):
             )
         return self
 
+    @model_validator(mode="after")
+    def _images_use_whole_sequences(self) -> Self:
+        num_volumes, volumes = self.sequences.num_volumes, self.model.volumes_per_image
+        if num_volumes % volumes:
+            raise ValueError(
+                f"sequences.num_volumes is {num_volumes} and model.volumes_per_image {volumes}; "
+                "a sequence must be a whole number of images"
+            )
+        return self
+
 
 def canonical_json(value: Any) -> str:
     """Return JSON with sorted keys and no blanks, the same for equal values."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectrum.data.overlaps import overlap_problem
+from spectrum.data.places import place_table
 from spectrum.data.read_ahead import iter_ahead
 from spectrum.data.runs import Event, Problem
 from spectrum.data.units import SequenceData, SequenceRuns, SequenceTable, Unit
@@ -221,7 +222,7 @@ def stream_sequences(shards: ShardSet, target: Target, config: SequencesConfig) 
         is_in_memory=False,
         volume_shape=shape_in_plane(manifest.shape_SHW, config.plane),
         volumes_of_run=np.array([run.num_volumes for run in manifest.runs], dtype=np.int64),
-        table=build_table(manifest.runs, target, config),
+        table=place_table(build_table(manifest.runs, target, config), manifest, config.plane),
         paired=target.paired,
         content_hash=manifest.content_hash,
     )

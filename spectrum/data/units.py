@@ -71,7 +71,8 @@ class SequenceTable:
     ``start_of_sequence`` counts volumes within the run; all three arrays have one entry a
     sequence, ordered by unit, then by start. ``num_volumes`` is T; every ``decimation``-th volume
     of the run is in a sequence. A recipe's values are the stored ones times ``factor_of_run``, all
-    1 where that is empty.
+    1 where that is empty. ``tr_s_of_run`` and ``slice_step_mm_of_run``, of all runs of the shard
+    set, are empty where that is not known.
     """
 
     units: tuple[Unit, ...]
@@ -86,6 +87,8 @@ class SequenceTable:
     factor_of_run: tuple[float, ...] = ()
     target: str = ""
     decimation: int = 1
+    tr_s_of_run: tuple[float, ...] = ()
+    slice_step_mm_of_run: tuple[float, ...] = ()
 
     @property
     def used_runs(self) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ as cosines from low to high spatial frequency, since neighbouring voxels are ali
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Final
 
@@ -30,20 +31,26 @@ class PatchFilters(nn.Conv2d):
     patch_size : voxels, edge of a patch
     amplitude_fraction : in [0, 1]
         Share of the channels that hold amplitudes.
+    num_volumes : k, volumes of an image, its input channels
     """
 
-    def __init__(self, width: int, patch_size: int, *, amplitude_fraction: float) -> None:
-        super().__init__(1, width, kernel_size=patch_size, stride=patch_size)
+    def __init__(
+        self, width: int, patch_size: int, *, amplitude_fraction: float, num_volumes: int = 1
+    ) -> None:
+        super().__init__(num_volumes, width, kernel_size=patch_size, stride=patch_size)
         self.num_amplitudes = round(width * amplitude_fraction)
         self.num_signed = width - self.num_amplitudes
-        filters = [cosine_filters(n, patch_size) for n in (self.num_signed, self.num_amplitudes)]
+        filters = [
+            cosine_filters(count, patch_size, num_volumes)
+            for count in (self.num_signed, self.num_amplitudes)
+        ]
         with torch.no_grad():
-            self.weight.copy_(torch.cat(filters)[:, None])
+            self.weight.copy_(torch.cat(filters))
         assert self.bias is not None
         nn.init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return channels (N, D, rows, columns) of images (N, 1, H, W)."""
+        """Return channels (N, D, rows, columns) of images (N, k, H, W)."""
         channels = super().forward(input)
         if not self.num_amplitudes:
             return channels
@@ -51,20 +58,34 @@ class PatchFilters(nn.Conv2d):
         return torch.cat([signed, outputs.abs() - MEAN_AMPLITUDE], dim=1)
 
 
-def cosine_filters(num_filters: int, size: int) -> Tensor:
-    """Return orthonormal cosine filters (N, size, size), the lowest spatial frequency first.
+def cosine_filters(num_filters: int, size: int, num_volumes: int = 1) -> Tensor:
+    """Return orthonormal cosine filters (N, k, size, size), the lowest frequency first.
 
-    Beyond ``size * size``, where no orthogonal filter is left, they are normal with unit norm on
-    average.
+    Beyond ``k * size * size``, where no orthogonal filter is left, they are normal with unit norm
+    on average.
+
+    Parameters
+    ----------
+    num_filters : N
+    size : voxels, edge of a patch
+    num_volumes : k; a filter is a wave over volumes too
     """
+    in_space, in_time = _waves(size), _waves(num_volumes)
+    frequencies = sorted(
+        itertools.product(range(num_volumes), range(size), range(size)),
+        key=lambda wave: (sum(step**2 for step in wave), wave),
+    )[:num_filters]
+    scale = size * math.sqrt(num_volumes)
+    filters = torch.randn(num_filters, num_volumes, size, size) / scale
+    for number, (volume, row, column) in enumerate(frequencies):
+        in_plane = torch.outer(in_space[row], in_space[column])
+        filters[number] = (in_time[volume][:, None, None] * in_plane).float()
+    return filters
+
+
+def _waves(size: int) -> Tensor:
+    """Return the rows of the orthonormal cosine transform of some length."""
     index = torch.arange(size, dtype=torch.float64)
     waves = torch.cos(math.pi * (index[None] + 0.5) * index[:, None] / size)
-    waves = waves / waves.norm(dim=1, keepdim=True)
-    pairs = sorted(
-        ((row, column) for row in range(size) for column in range(size)),
-        key=lambda pair: (pair[0] ** 2 + pair[1] ** 2, pair),
-    )[:num_filters]
-    filters = torch.randn(num_filters, size, size) / size
-    for number, (row, column) in enumerate(pairs):
-        filters[number] = torch.outer(waves[row], waves[column]).float()
-    return filters
+    norms: Tensor = waves.norm(dim=1, keepdim=True)
+    return waves / norms

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from spectrum.config import pin_weights
 from spectrum.errors import LeakageError, SearchError, SpectrumError
 from spectrum.records import TrialEpochRecord
 from spectrum.search.folder import StudyFolder
@@ -102,7 +103,7 @@ class StudyDriver:
             proposal = self._journal.ask()
         else:
             return None
-        config = self._space.config(proposal.point).model_dump(mode="json")
+        config = pin_weights(self._space.config(proposal.point)).model_dump(mode="json")
         self._live[proposal.number] = _LiveTrial(proposal, config)
         return proposal.number, config
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from spectrum.config import fingerprint
+from spectrum.config import digest_weights, fingerprint
 from spectrum.data.bids import index_bids
 from spectrum.data.folds import check_folds, draw_folds, fold_manifest
 from spectrum.data.pipeline import prepare
@@ -48,13 +48,18 @@ class Preparation:
 
     @property
     def fingerprints(self) -> dict[str, Any]:
-        """What must be the same for trials to be comparable: images, content, target, folds."""
+        """What must be the same for trials to be comparable: images, content, target, folds.
+
+        And the weights that trials start from, where any does.
+        """
         runs = self.shards.manifest.runs
+        weights = _weights_of(self.space)
         return {
             "runs": {str(run.key): run.image_sha256 for run in runs},
             "content": self.shards.manifest.content_hash,
             "target": fingerprint(self.target.model_dump(mode="json")),
             "folds": self.fold_manifest["content_hash"],
+            **({"weights": weights} if weights else {}),
         }
 
     def measure_floor(self) -> dict[str, Any]:
@@ -134,3 +139,12 @@ def _monitor_fraction(space: SearchSpace) -> float | None:
     training = space.default_config.training
     may_stop = training.patience_epochs or "training.patience_epochs" in space.parameters
     return training.monitor_fraction if may_stop else None
+
+
+def _weights_of(space: SearchSpace) -> dict[str, str]:
+    """Return the digest of each weights file that a trial of the space may start from."""
+    paths = {space.default_config.model.weights}
+    parameter = space.parameters.get("model.weights")
+    if parameter is not None:
+        paths |= set(parameter.choice or ())
+    return {str(path): digest_weights(str(path)) for path in sorted(filter(None, paths))}

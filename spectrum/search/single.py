@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from spectrum.config import TrialConfig
+from spectrum.config import TrialConfig, pin_weights
 from spectrum.data.bids import index_bids
 from spectrum.data.folds import fold_manifest
 from spectrum.data.pipeline import prepare
@@ -99,6 +99,7 @@ def train_single(
     if Path(config.target).is_file():
         # Workers run in folders of their own.
         config = config.model_copy(update={"target": str(Path(config.target).absolute())})
+    config = pin_weights(config)
     target = read_target(config.target)
     table = index_bids(roots, config.data)
     prepared = prepare(table, config.preprocessing, shards_root=shards_root, target=target)

@@ -17,6 +17,7 @@ from spectrum.config import TrialConfig
 from spectrum.data.units import Fold
 from spectrum.errors import ConfigError, LeakageError, TrainingError
 from spectrum.model.slice_vit import SliceViT, build_model
+from spectrum.model.weights import start_from_weights
 from spectrum.records import EpochRecord, FoldRecord
 from spectrum.scores import score_predictions
 from spectrum.training.augmentation import LEFT_RIGHT_AXIS, Augmentation
@@ -77,7 +78,8 @@ class FoldFit:
             config=config,
             place=place,
         )
-        self.evaluator = Evaluator(feed=feed, fold=fold, place=place)
+        inputs = self.stepper.inputs
+        self.evaluator = Evaluator(feed=feed, fold=fold, place=place, inputs=inputs)
         self.kept: Kept | None = None
 
     def advance(self) -> EpochRecord:
@@ -210,13 +212,16 @@ class FoldFit:
 
 def _build(feed: Feed, config: TrialConfig) -> SliceViT:
     num_slices, height, width = feed.source.volume_shape
-    return build_model(
+    model = build_model(
         config.model,
         num_slices=num_slices,
         slice_shape=(height, width),
         num_volumes=feed.source.table.num_volumes,
         num_classes=len(feed.source.table.classes),
     )
+    if config.model.weights is not None:
+        start_from_weights(model.encoder, config.model)
+    return model
 
 
 def _check_fold(fold: Fold, config: TrialConfig) -> None:

@@ -17,9 +17,13 @@ from spectrum.data.units import Fold
 from spectrum.records import Prediction
 from spectrum.training.batches import iter_batches
 from spectrum.training.feeds import Feed
+from spectrum.training.model_inputs import ModelInputs
 from spectrum.training.place import Place
 
 __all__ = ["Evaluation", "Evaluator"]
+
+VOXELS_ALONE = ModelInputs()
+"""Nothing besides voxels."""
 
 SEQUENCES_PER_BATCH = 32
 """Sequences in one forward pass without gradients."""
@@ -41,6 +45,7 @@ class Evaluator:
     feed: Feed
     fold: Fold
     place: Place
+    inputs: ModelInputs = VOXELS_ALONE
 
     def evaluate(self, model: nn.Module, unit_indices: tuple[int, ...]) -> Evaluation:
         """Return loss, accuracy and predictions of some units.
@@ -73,13 +78,16 @@ class Evaluator:
             parts = list(iter_batches(own.stop - own.start, SEQUENCES_PER_BATCH))
             slices_of_part = self.feed.iter_read([indices[own][part] for part in parts])
             for part, slices_BTSHW in zip(parts, slices_of_part, strict=True):
-                gathered[own][part, classes] = self._softmax(model, slices_BTSHW, classes)
+                inputs = self.inputs.of(indices[own][part])
+                gathered[own][part, classes] = self._softmax(model, slices_BTSHW, inputs, classes)
         probabilities: NDArray[np.float64] = self.place.sum(gathered).cpu().numpy()
         return probabilities
 
-    def _softmax(self, model: nn.Module, slices_BTSHW: Tensor, classes: Tensor) -> Tensor:
+    def _softmax(
+        self, model: nn.Module, slices_BTSHW: Tensor, inputs: dict[str, Tensor], classes: Tensor
+    ) -> Tensor:
         with self.place.autocast():
-            logits_BK = model(slices_BTSHW)
+            logits_BK = model(slices_BTSHW, **inputs)
         probabilities: Tensor = logits_BK[:, classes].double().softmax(dim=1)
         return probabilities
 

@@ -21,6 +21,7 @@ from spectrum.data.units import Fold
 from spectrum.training.augmentation import Augmentation
 from spectrum.training.batches import iter_batches
 from spectrum.training.feeds import Feed
+from spectrum.training.model_inputs import ModelInputs
 from spectrum.training.place import Place
 from spectrum.training.schedule import build_optimizer, set_lr
 
@@ -71,6 +72,7 @@ class Stepper:
     ) -> None:
         self.model = model
         self.feed = feed
+        self.inputs = ModelInputs.of_feed(feed, config.model)
         self.config = config
         self.place = place
         self.classes = torch.tensor(fold.classes, device=feed.device)
@@ -129,7 +131,8 @@ class Stepper:
         weights = self.weights_K[true_class]
         local = self.local_class[true_class]
         with self.place.autocast():
-            logits_BK = self.model(slices_BTSHW)[:, self.classes].float()
+            logits_BK = self.model(slices_BTSHW, **self.inputs.of(sequences))
+            logits_BK = logits_BK[:, self.classes].float()
         losses = functional.cross_entropy(
             logits_BK,
             local,

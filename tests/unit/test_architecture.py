@@ -20,7 +20,7 @@ FILES = sorted(
 DOORWAYS = {
     "aim": ("tracking",),
     "SimpleITK": ("data/registration/itk.py",),
-    "timm": ("model/slice_vit.py",),
+    "timm": ("model/encoder.py", "model/weights.py"),
     "optuna": ("search/optuna_study.py", "search/pruning.py"),
     "pyarrow.parquet": ("data/shard_files.py", "data/shards.py"),
     "ray.data": ("data/pipeline.py",),

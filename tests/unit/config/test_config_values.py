@@ -105,6 +105,34 @@ def test_set_paths_leaves_its_input_alone_and_the_neighbours_in_place() -> None:
             {"sequences": {"num_volumes": 1}, "training": {"temporal_mask_fraction": 0.2}},
             "temporal_mask_fraction is 0.2 with sequences.num_volumes: 1.*longer sequences",
         ),
+        (
+            {"model": {"embed_dim": 32, "slice_heads": 5}},
+            r"embed_dim is 32 and model\.slice_heads 5",
+        ),
+        (
+            {"model": {"embed_dim": 12, "num_heads": 2, "pos_embed": "rope"}},
+            r"pos_embed is rope and model\.embed_dim / model\.num_heads 6",
+        ),
+        (
+            {"model": {"embed_dim": 18, "pos_embed": "sincos2d"}},
+            r"pos_embed is sincos2d and model\.embed_dim 18",
+        ),
+        (
+            {"model": {"slice_pooling": "cls", "slice_depth": 0}},
+            r"slice_pooling is cls with model\.slice_depth: 0.*sees nothing",
+        ),
+        (
+            {"model": {"temporal_pooling": "cls", "temporal_depth": 0}},
+            r"temporal_pooling is cls with model\.temporal_depth: 0.*sees nothing",
+        ),
+        (
+            {"model": {"weights": "vit.safetensors"}},
+            r"weights is vit\.safetensors with model\.amplitude_fraction: 0\.5.*to 0",
+        ),
+        (
+            {"model": {"volumes_per_image": 3}},
+            r"num_volumes is 8 and model\.volumes_per_image 3.*whole number of images",
+        ),
     ],
 )
 def test_a_wrong_value_is_answered_in_one_sentence(

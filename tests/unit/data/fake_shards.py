@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spectrum.config import PreprocessingConfig
 from spectrum.data.runs import Event
 from spectrum.data.units import SequenceTable, Unit
 from spectrum.entities import RunKey
@@ -26,6 +27,9 @@ class FakeRun:
     voxels_sha256: str = ""
     person: str = ""
     scale: float = 1.0
+    voxel_mm: tuple[float, float, float] = (3.0, 3.1, 4.0)
+    source_shape: tuple[int, int, int, int] = (5, 3, 2, 11)
+    shape_SHW: tuple[int, int, int] = (2, 3, 5)
 
 
 @dataclass
@@ -38,7 +42,10 @@ class FakeShards:
     @property
     def manifest(self) -> SimpleNamespace:
         return SimpleNamespace(
-            runs=self.runs, shape_SHW=self.shape_SHW, content_hash="hash-of-shards"
+            runs=self.runs,
+            shape_SHW=self.shape_SHW,
+            content_hash="hash-of-shards",
+            recipe=PreprocessingConfig(),
         )
 
     def reader(self) -> FakeShards:

@@ -47,9 +47,18 @@ def stirred_block(**options: float) -> AttentionBlock:
     return block
 
 
-def test_a_fresh_block_is_the_identity() -> None:
-    tokens = torch.randn(2, 5, 8)
-    assert torch.equal(AttentionBlock(8, 2, mlp_ratio=2.0)(tokens), tokens)
+def test_a_fresh_block_mixes_tokens_and_its_mlp_adds_nothing() -> None:
+    block, tokens = AttentionBlock(8, 2, mlp_ratio=2.0), torch.randn(2, 5, 8)
+    mixed = block(tokens)
+    assert not torch.allclose(mixed, tokens, atol=1e-3)
+    assert torch.equal(block.mlp(block.norm2(mixed)), torch.zeros(2, 5, 8))
+
+
+def test_every_part_of_a_fresh_block_but_the_mlps_first_layer_learns_from_the_first_step() -> None:
+    block = AttentionBlock(8, 2, mlp_ratio=2.0)
+    block(torch.randn(2, 5, 8)).square().sum().backward()
+    still = {name for name, p in block.named_parameters() if not p.grad.any()}
+    assert still == {"mlp.0.weight", "mlp.0.bias", "norm2.weight", "norm2.bias"}
 
 
 def test_a_block_mixes_tokens_of_a_set_and_no_other_set() -> None:

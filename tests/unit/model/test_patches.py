@@ -14,8 +14,8 @@ def test_filters_are_orthonormal_as_far_as_they_can_be(num_filters: int, size: i
 
 def test_the_first_filter_is_the_mean_and_later_ones_are_finer() -> None:
     filters = cosine_filters(16, 4)
-    torch.testing.assert_close(filters[0], torch.full((4, 4), 0.25))
-    changes = [float(f.diff(dim=0).abs().sum() + f.diff(dim=1).abs().sum()) for f in filters]
+    torch.testing.assert_close(filters[0], torch.full((1, 4, 4), 0.25))
+    changes = [float(f.diff(dim=1).abs().sum() + f.diff(dim=2).abs().sum()) for f in filters]
     assert changes[0] == pytest.approx(0.0, abs=1e-5)
     assert max(changes[1:3]) < min(changes[-3:])
 

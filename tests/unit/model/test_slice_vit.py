@@ -7,8 +7,8 @@ from torch import Tensor
 from spectrum.config import ModelConfig
 from spectrum.errors import ConfigError
 from spectrum.model.slice_vit import SliceViT, build_model, count_parameters
+from tests.unit.model.models import SMALL, drawn_config, stirred
 
-SMALL = {"embed_dim": 16, "depth": 1, "num_heads": 2, "attention_heads": 2, "patch_size": 4}
 SHAPE = {"num_slices": 3, "slice_shape": (7, 10), "num_volumes": 5, "num_classes": 4}
 
 
@@ -27,8 +27,8 @@ def slices(num: int = 2) -> Tensor:
 
 
 @pytest.mark.parametrize("patch_pooling", ["cls", "mean", "attention", "position"])
-@pytest.mark.parametrize("slice_pooling", ["mean", "attention", "position"])
-@pytest.mark.parametrize("temporal_pooling", ["mean", "attention"])
+@pytest.mark.parametrize("slice_pooling", ["cls", "mean", "attention", "position"])
+@pytest.mark.parametrize("temporal_pooling", ["cls", "mean", "attention", "position"])
 def test_sequences_become_one_logit_a_class_under_every_pooling(
     patch_pooling: str, slice_pooling: str, temporal_pooling: str
 ) -> None:
@@ -124,3 +124,65 @@ def test_class_token_pooling_needs_a_class_token() -> None:
             ),
             **SHAPE,
         )
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_kind_of_model_has_a_gradient_for_every_parameter(seed: int) -> None:
+    config = drawn_config(seed)
+    model = stirred(config, (6, 3, 7, 10))
+    model(
+        torch.randn(2, 6, 3, 7, 10),
+        slice_mm_BS=torch.randn(2, 3),
+        volume_s_BT=torch.arange(6.0).expand(2, -1),
+    ).square().sum().backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None]
+    assert not without
+
+
+@pytest.mark.parametrize("pos_embed", ["learned", "sincos2d", "rope", "none"])
+def test_patches_know_their_place_unless_they_are_told_none(pos_embed: str) -> None:
+    config = ModelConfig.model_validate({**SMALL, "pos_embed": pos_embed, "patch_pooling": "mean"})
+    model = stirred(config, (5, 3, 4, 12))
+    images = torch.randn(2, 5, 3, 4, 12, generator=torch.Generator().manual_seed(1))
+    is_same = torch.allclose(model(images), model(images.roll(4, dims=-1)), atol=1e-5)
+    assert is_same == (pos_embed == "none")
+
+
+def test_volumes_of_an_image_are_its_channels() -> None:
+    model = build_model(
+        ModelConfig.model_validate({**SMALL, "volumes_per_image": 5, "temporal_depth": 0}),
+        **SHAPE,
+    ).eval()
+    assert model.encoder.patch_embed.proj.weight.shape == (16, 5, 4, 4)
+    assert model(slices()).shape == (2, 4)
+    seen = model._images(slices()).view(2, 3, 5, 7, 10)
+    torch.testing.assert_close(seen, slices().transpose(1, 2))
+
+
+def test_volumes_that_make_no_whole_images_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"5 volumes and model\.volumes_per_image is 2"):
+        build_model(ModelConfig.model_validate({**SMALL, "volumes_per_image": 2}), **SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("name", "heads"),
+    [
+        ("deit3_small_patch16_224", 2),
+        ("eva02_tiny_patch14_224", 3),
+        ("vit_small_patch16_dinov3", 2),
+        ("vit_betwixt_patch16_reg4_gap_256", 2),
+    ],
+)
+def test_families_of_timm_read_slices_of_any_size(name: str, heads: int) -> None:
+    model = build_model(
+        ModelConfig(backbone=name, patch_size=5, attention_heads=heads), **SHAPE
+    ).eval()
+    assert model(slices()).shape == (2, 4)
+
+
+@pytest.mark.parametrize("name", ["vit", "vit_tiny_patch16_224", "eva02_tiny_patch14_224"])
+def test_attention_of_encoders_takes_the_fused_path(name: str) -> None:
+    model = build_model(ModelConfig(backbone=name, patch_size=8, attention_heads=1), **SHAPE)
+    fused = [m.fused_attn for m in model.encoder.modules() if hasattr(m, "fused_attn")]
+    assert fused
+    assert all(fused)

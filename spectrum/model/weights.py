@@ -1,0 +1,220 @@
+"""The slice encoder's start from pretrained weights: a local file of tensors under timm's names.
+
+In order: the digest is compared, tensors of a classifier are left out, the first convolution is
+fitted to our images, position embeddings to our grid of patches; then every tensor must have its
+place and its shape. safetensors alone is read, never a pickle. Not here: what is trained after.
+
+Beside ``FILE.safetensors`` there may be ``FILE.json`` or ``config.json`` as timm's models on the
+hub have it; its ``pretrained_cfg.input_size`` tells the grid of position embeddings that are not
+square, and its ``architecture`` must be ``model.backbone``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from timm.layers import resample_abs_pos_embed, resample_patch_embed
+from timm.models import adapt_input_conv
+from torch import Tensor
+
+from spectrum.config import ModelConfig
+from spectrum.errors import CheckpointError
+from spectrum.model.encoder import Encoder
+
+__all__ = ["start_from_weights"]
+
+FIRST_CONV: Final = "patch_embed.proj.weight"
+FIRST_BIAS: Final = "patch_embed.proj.bias"
+POSITIONS: Final = "pos_embed"
+
+OF_A_CLASSIFIER: Final = ("head.", "head_dist.", "fc_norm.", "attn_pool.", "pre_logits.", "rope.")
+"""Beginnings of names that an encoder has no use for: what read the tokens, and fixed waves."""
+
+MAX_NAMED: Final = 4
+"""Names that a refusal lists."""
+
+Tensors = dict[str, Tensor]
+
+
+def start_from_weights(encoder: Encoder, config: ModelConfig) -> tuple[str, ...]:
+    """Put the weights of ``model.weights`` into an encoder; return the names left out.
+
+    Raises
+    ------
+    CheckpointError
+        Where the file is missing, no safetensors file, not of ``model.weights_sha256``, or does
+        not fit the encoder: a tensor is missing, has no place, or another shape.
+    """
+    assert config.weights is not None
+    path = Path(config.weights)
+    header = _read_header(path, config)
+    tensors = _read(path, config.weights_sha256)
+    wanted = {name: tensor.shape for name, tensor in encoder.state_dict().items()}
+    fitting = _fitting_names(tensors, encoder)
+    if FIRST_CONV in fitting:
+        fitting[FIRST_CONV] = _fit_conv(fitting[FIRST_CONV], wanted[FIRST_CONV])
+    if POSITIONS in fitting and isinstance(encoder.pos_embed, torch.nn.Parameter):
+        old_grid = _old_grid(tensors, header, path)
+        fitting[POSITIONS] = _fit_positions(fitting[POSITIONS], encoder, old_grid)
+    _check_names(fitting, wanted, path)
+    _check_shapes(fitting, wanted, path)
+    encoder.load_state_dict({**encoder.state_dict(), **fitting})
+    return tuple(sorted(set(tensors) - set(fitting)))
+
+
+def _read(path: Path, sha256: str | None) -> Tensors:
+    if not path.is_file():
+        raise CheckpointError(
+            f"model.weights is {path}, where no file is. Give the path of a .safetensors file "
+            "with the weights of a timm ViT, or null."
+        )
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 not in (None, found):
+        raise CheckpointError(
+            f"{path} has the SHA-256 {found}, and the trial was begun with {sha256}. "
+            "Restore the file; other weights are another trial."
+        )
+    try:
+        return {name: tensor.float() for name, tensor in load(content).items()}
+    except SafetensorError as err:
+        raise CheckpointError(
+            f"{path} is no safetensors file ({err}). Pickled checkpoints are not read: save the "
+            "weights of a timm model with safetensors.torch.save_file."
+        ) from None
+
+
+def _read_header(path: Path, config: ModelConfig) -> Mapping[str, Any]:
+    """Return what lies beside the weights as JSON; empty where nothing does."""
+    found = [file for file in (path.with_suffix(".json"), path.with_name("config.json"))]
+    file = next((file for file in found if file.is_file()), None)
+    if file is None:
+        return {}
+    try:
+        header = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        header = None
+    if not isinstance(header, dict):
+        raise CheckpointError(
+            f"{file} is no JSON object, as timm's config.json is one. Repair or remove it."
+        )
+    architecture = str(header.get("architecture", config.backbone)).split(".")[0]
+    if config.backbone not in ("vit", architecture):
+        raise CheckpointError(
+            f"{file} says that the weights are of {architecture}, and model.backbone is "
+            f"{config.backbone}. Set model.backbone to {architecture}, or give its weights."
+        )
+    return header
+
+
+def _fitting_names(tensors: Tensors, encoder: Encoder) -> Tensors:
+    """Return the tensors of an encoder, under the names that it has in timm today.
+
+    A model that averages patches has its last norm after that, as ``fc_norm``; ours pools later,
+    so it becomes the norm of the tokens. Class and register tokens go where there is no place.
+    """
+    has_norm = "norm.weight" in tensors or "fc_norm.weight" not in tensors
+    named = {} if has_norm else {f"norm.{p}": tensors[f"fc_norm.{p}"] for p in ("weight", "bias")}
+    gone = [name for name in ("cls_token", "reg_token") if getattr(encoder, name) is None]
+    if encoder.pos_embed is None or not isinstance(encoder.pos_embed, torch.nn.Parameter):
+        gone.append(POSITIONS)
+    kept = {
+        n: t for n, t in tensors.items() if n not in gone and not n.startswith(OF_A_CLASSIFIER)
+    }
+    if FIRST_BIAS not in kept and FIRST_CONV in kept:
+        # Models with a norm before the blocks have no bias there.
+        named[FIRST_BIAS] = torch.zeros(len(kept[FIRST_CONV]))
+    return {**kept, **named, **_fixed(encoder)}
+
+
+def _fixed(encoder: Encoder) -> Tensors:
+    """Return the encoder's own buffers, which no file needs to hold."""
+    buffers = dict(encoder.named_buffers())
+    return {name: value for name, value in encoder.state_dict().items() if name in buffers}
+
+
+def _fit_conv(weight_DCHW: Tensor, wanted: Sequence[int]) -> Tensor:
+    """Sum over colours, share among k volumes, and resample to the patch size."""
+    if weight_DCHW.ndim == 2:
+        # Linear maps of flattened RGB patches, as the first ViTs were stored.
+        edge = math.isqrt(weight_DCHW.shape[1] // 3)
+        weight_DCHW = weight_DCHW.reshape(len(weight_DCHW), 3, edge, -1)
+    num_volumes = wanted[1]
+    grey_D1HW = adapt_input_conv(1, weight_DCHW, base_chans=max(3, weight_DCHW.shape[1]))
+    resampled = resample_patch_embed(grey_D1HW, list(wanted[2:]))
+    shared: Tensor = resampled.expand(-1, num_volumes, -1, -1) / num_volumes
+    return shared
+
+
+def _fit_positions(
+    positions_1ND: Tensor, encoder: Encoder, old_grid: tuple[int, int] | None
+) -> Tensor:
+    """Resample position embeddings to the grid of patches; those of other tokens stay."""
+    new_grid = list(encoder.patch_embed.grid_size)
+    own_prefix = 0 if encoder.no_embed_class else encoder.num_prefix_tokens
+    if old_grid is None:
+        return positions_1ND
+    old_prefix = positions_1ND.shape[1] - math.prod(old_grid)
+    prefix = min(own_prefix, old_prefix)
+    fitted: Tensor = resample_abs_pos_embed(
+        positions_1ND[:, old_prefix - prefix :] if prefix < old_prefix else positions_1ND,
+        new_size=new_grid,
+        old_size=list(old_grid),
+        num_prefix_tokens=prefix,
+    )
+    return fitted
+
+
+def _old_grid(tensors: Tensors, header: Mapping[str, Any], path: Path) -> tuple[int, int] | None:
+    """Return the rows and columns that position embeddings were trained on."""
+    num = tensors[POSITIONS].shape[1]
+    size = header.get("pretrained_cfg", {}).get("input_size")
+    if size is not None and FIRST_CONV in tensors:
+        patch = tensors[FIRST_CONV].shape[-2:]
+        grid = (int(size[1]) // patch[0], int(size[2]) // patch[1])
+        if 0 <= num - math.prod(grid) <= _num_prefix(tensors):
+            return grid
+    for prefix in (_num_prefix(tensors), 0):
+        edge = math.isqrt(num - prefix)
+        if edge * edge == num - prefix:
+            return edge, edge
+    raise CheckpointError(
+        f"{path} has position embeddings for {num} tokens, which make no square of patches. Put "
+        "timm's config.json with pretrained_cfg.input_size beside it, to tell rows and columns."
+    )
+
+
+def _num_prefix(tensors: Tensors) -> int:
+    return sum(tensors[n].shape[1] for n in ("cls_token", "reg_token") if n in tensors)
+
+
+def _check_names(tensors: Tensors, wanted: Mapping[str, Any], path: Path) -> None:
+    missing, unknown = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
+    parts = [
+        f"{len(names)} tensors {what}: {', '.join(names[:MAX_NAMED])}"
+        + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
+        for what, names in (("missing", missing), ("without a place", unknown))
+        if names
+    ]
+    if parts:
+        raise CheckpointError(
+            f"{path} does not fit the slice encoder: {'; '.join(parts)}. "
+            "Set model.backbone to the model that the weights are of."
+        )
+
+
+def _check_shapes(tensors: Tensors, wanted: Mapping[str, Any], path: Path) -> None:
+    for name, tensor in sorted(tensors.items()):
+        if tensor.shape != wanted[name]:
+            raise CheckpointError(
+                f"{path} has {name} of shape {tuple(tensor.shape)}, and the slice encoder wants "
+                f"{tuple(wanted[name])}. Set model.backbone to the model that the weights are of."
+            )
