@@ -120,6 +120,11 @@ class TrainingConfig(FrozenConfig):
     monitor_fraction: float = Field(default=0.2, gt=0.0, lt=0.9)
     """Share of the training groups that only watch, when ``patience_epochs`` is set."""
 
+    fold_order: Literal["epoch", "fold"] = "epoch"
+    """``epoch``: all folds side by side, epoch by epoch, so that a search compares trials over all
+    folds from the first epoch on. ``fold``: one fold after the other, with the memory of one
+    model, so that a search may end a trial after its first folds. It changes no fold's numbers."""
+
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of the forward pass; ``auto`` is bfloat16 on a GPU that has it, else float32."""
 
@@ -128,3 +133,6 @@ class TrainingConfig(FrozenConfig):
 
     workers: int = Field(default=1, ge=1, le=1024)
     """Data-parallel workers. More than one goes through Ray Train."""
+
+    max_failures: int = Field(default=3, ge=0, le=1000)
+    """Times that several workers begin again from their last epoch after one was lost."""

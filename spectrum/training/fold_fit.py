@@ -1,6 +1,7 @@
 """One fold in the making: its model and optimiser, what is kept, and when it ends.
 
-Not here: how an epoch's steps are computed (``step``) and how sequences are drawn (``batches``).
+Not here: how an epoch's steps are computed (``step``), how sequences are drawn (``batches``), and
+how a fold goes on after a stop (``course``).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from spectrum.training.augmentation import LEFT_RIGHT_AXIS, Augmentation
 from spectrum.training.batches import draw_epoch, iter_batches, num_steps
 from spectrum.training.checkpoints import CheckpointHeader, write_checkpoint
 from spectrum.training.feeds import Feed
+from spectrum.training.fold_state import FitState, KeptState, put_back, tensors_of
 from spectrum.training.place import Place
 from spectrum.training.predictions import Evaluation, Evaluator
 from spectrum.training.schedule import lr_at
@@ -117,6 +119,35 @@ class FoldFit:
             checkpoint="" if checkpoint is None else str(checkpoint),
             predictions=kept.validation.predictions,
         )
+
+    def state(self) -> FitState:
+        """Return what the fold needs to go on from here, without records."""
+        kept = self.kept
+        model, optimizer = self.model, self.stepper.optimizer
+        return FitState(
+            epoch=self.epoch,
+            is_finished=self.is_finished,
+            tensors={} if self.is_finished else tensors_of(model, optimizer),
+            scaler=self.stepper.scaler.state_dict(),
+            kept=kept and KeptState(kept.epoch, kept.monitor_loss, kept.weights),
+        )
+
+    def restore(self, state: FitState) -> None:
+        """Go on from a state, with the records of the epochs that it has done."""
+        self.epoch, self.is_finished = state.epoch, state.is_finished
+        if not state.is_finished:
+            put_back(state.tensors, self.model, self.stepper.optimizer)
+            self.stepper.scaler.load_state_dict(dict(state.scaler))
+        if state.kept is not None:
+            record = state.records[state.kept.epoch]
+            validation = Evaluation(
+                loss=record.validation_loss,
+                accuracy=record.validation_accuracy,
+                predictions=record.predictions,
+            )
+            self.kept = Kept(
+                state.kept.epoch, state.kept.monitor_loss, validation, state.kept.weights
+            )
 
     def _train_epoch(self) -> Totals:
         training = self.config.training

@@ -1,8 +1,10 @@
 """Data-parallel fits through Ray Train: the same loop on several workers, one batch over all.
 
-Workers of one node share one copy of the volumes where it fits; each draws the same batches and
-computes its part; gradients and predictions are summed by ``torch.distributed`` (gloo on CPUs,
-nccl on GPUs). Not here: where Ray is started or joined, which the caller has done.
+Each worker draws the same batches and computes its part; gradients and predictions are summed by
+``torch.distributed`` (gloo on CPUs, nccl on GPUs). Workers of one node share one copy of the
+volumes where it fits. A worker that dies takes the others with it; all begin again from the last
+state that the first one wrote, at most ``training.max_failures`` times. Not here: where Ray is
+started or joined, which the caller has done.
 
 Inside a Tune trial the trial holds its own resources while Train asks for more: give the trial
 ``node:__internal_head__: 0.001`` and bound how many run at once, or both wait for ever.
@@ -28,13 +30,17 @@ from spectrum.training.feeding import open_sequences
 from spectrum.training.feeds import Sequences
 from spectrum.training.node_copies import NodeCopies
 from spectrum.training.place import Parallel
-from spectrum.training.record_lines import FollowedRecords, append_record
+from spectrum.training.record_lines import FollowedRecords, append_record, cut_to_lines
+from spectrum.training.state_files import StateFolder
 from spectrum.training.trial import draw_trial_folds, fit_trial
 
 __all__ = ["fit_trial_on_workers"]
 
 RECORDS_NAME = "records.jsonl"
-"""One line for each epoch of all folds, written by the first worker."""
+"""One line for each epoch, written by the first worker."""
+
+STATE_NAME = "state"
+"""Folder of the states of an unfinished fit."""
 
 R = TypeVar("R")
 
@@ -54,7 +60,8 @@ def fit_trial_on_workers(
     ----------
     shards : folder of the shard set, readable on every node
     storage : folder that every node can write
-        Gets ``records.jsonl``, ``checkpoints/`` and Ray Train's own folder ``train/``.
+        Gets ``records.jsonl``, ``checkpoints/``, the states of the unfinished fit and Ray Train's
+        own folder ``train/``. What an interrupted fit left there is gone on from.
     num_workers : >= 1, or None for ``training.workers``
         Each gets one CPU, and one GPU where ``training.device`` asks for it or Ray has enough.
     folds : or None to draw them from ``folds`` of the configuration
@@ -73,6 +80,7 @@ def fit_trial_on_workers(
         "config": config.model_dump(mode="json"),
         "folds": None if folds is None else tuple(folds),
         "storage": str(storage.absolute()),
+        "max_failures": config.training.max_failures,
     }
     has_gpus = _has_gpus(config, num_workers)
     _check_resources(num_workers, has_gpus=has_gpus)
@@ -112,7 +120,11 @@ def _trainer(job: dict[str, Any], num_workers: int, *, has_gpus: bool) -> TorchT
         train_loop_config=job,
         torch_config=TorchConfig(backend="nccl" if has_gpus else "gloo"),
         scaling_config=train.ScalingConfig(num_workers=num_workers, use_gpu=has_gpus),
-        run_config=train.RunConfig(name="train", storage_path=job["storage"]),
+        run_config=train.RunConfig(
+            name="train",
+            storage_path=job["storage"],
+            failure_config=train.FailureConfig(max_failures=job["max_failures"]),
+        ),
     )
 
 
@@ -151,6 +163,7 @@ def _work(job: dict[str, Any]) -> tuple[list[TrialEpochRecord], tuple[FoldRecord
         config,
         parallel=parallel,
         checkpoints=storage / "checkpoints",
+        states=StateFolder(path=storage / STATE_NAME),
     )
     epochs: list[TrialEpochRecord] = []
     records = _collect(fitting, epochs, storage if parallel.rank == 0 else None)
@@ -162,6 +175,8 @@ def _collect(
     epochs: list[TrialEpochRecord],
     storage: Path | None,
 ) -> R:
+    """Take all records; the first worker writes those that no attempt before it has written."""
+    num_written = 0 if storage is None else cut_to_lines(storage / RECORDS_NAME)
     while True:
         try:
             record = next(fitting)
@@ -170,7 +185,7 @@ def _collect(
             return final
         epochs.append(record)
         train.report({"epoch": record.epoch, "score": record.score.value})
-        if storage is not None:
+        if storage is not None and len(epochs) > num_written:
             append_record(storage / RECORDS_NAME, record)
 
 
