@@ -143,7 +143,7 @@ def _line(name: str, told: Mapping[str, Any]) -> str:
 
 
 def _fold_table(folds: Sequence[FoldRecord]) -> list[str]:
-    """Return one line a fold under a heading; losses are nats per sequence of the held-out side."""
+    """Return a heading and a line a fold; losses are nats per sequence of the held-out side."""
     width = max(8, *(len(fold.held_out) for fold in folds))
     heading = f"{'held out':<{width}}  score   loss  kept epoch  sequences trained, held out"
     return [

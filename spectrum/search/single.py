@@ -109,7 +109,6 @@ def train_single(
     out: Path,
     on_epoch: Callable[[TrainEpoch], None],
     resume: bool = False,
-    clock: Callable[[], float] = time.monotonic,
 ) -> TrainResult:
     """Prepare, fold, measure the floor, train all folds, and write the result.
 
@@ -122,7 +121,6 @@ def train_single(
         interrupted
     on_epoch : told after each epoch
     resume : whether to go on from the last epoch of an interrupted training
-    clock : seconds, for the time spent in training
 
     Raises
     ------
@@ -144,7 +142,7 @@ def train_single(
     _begin(out, config, {"shards": data.content_hash, "folds": manifest["content_hash"]}, resume)
     floor = measure_floor(shards, data.table, folds, target=target, scheme=config.folds.scheme)
     write_json(out / "folds.json", manifest)
-    watch = _Watch(out / SECONDS_NAME, config, len(folds), on_epoch, clock)
+    watch = _Watch(out / SECONDS_NAME, config, len(folds), on_epoch)
     last, fold_records = _fit(data, shards, folds, config, out, watch)
     seen = {(f.fold, f.epoch): f.num_sequences for record in last for f in record.folds}
     result = TrainResult(
@@ -221,7 +219,8 @@ class _Watch:
         config: TrialConfig,
         num_folds: int,
         on_epoch: Callable[[TrainEpoch], None],
-        clock: Callable[[], float],
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path, self._on_epoch, self._clock = path, on_epoch, clock
         is_by_fold = config.training.fold_order == "fold"

@@ -23,7 +23,13 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from spectrum.config import TrialConfig
 from spectrum.data.shards import ShardSet
 from spectrum.data.units import Fold
-from spectrum.errors import ConfigError, SpectrumError, TrainingError
+from spectrum.errors import (
+    CheckpointError,
+    ConfigError,
+    LeakageError,
+    SpectrumError,
+    TrainingError,
+)
 from spectrum.records import FoldRecord, TrialEpochRecord
 from spectrum.targets import read_target
 from spectrum.training.feeding import open_sequences
@@ -41,6 +47,9 @@ RECORDS_NAME = "records.jsonl"
 
 STATE_NAME = "state"
 """Folder of the states of an unfinished fit."""
+
+MET_BY_ALL = (CheckpointError, ConfigError, LeakageError, TrainingError)
+"""Errors that all workers raise at the same step, so that none is left waiting for the others."""
 
 R = TypeVar("R")
 
@@ -89,6 +98,8 @@ def fit_trial_on_workers(
     trainer = _trainer(job, num_workers, has_gpus=has_gpus)
     with FollowedRecords(storage / RECORDS_NAME, on_epoch or _ignore):
         result = _fit(trainer)
+    if isinstance(result.return_value, SpectrumError):
+        raise result.return_value
     epochs, records = result.return_value
     return epochs, records
 
@@ -149,13 +160,26 @@ def _cause(failure: BaseException) -> BaseException:
     return failure
 
 
-def _work(job: dict[str, Any]) -> tuple[list[TrialEpochRecord], tuple[FoldRecord, ...]]:
-    """Fit the trial as one worker among all."""
+Fitted = tuple[list[TrialEpochRecord], tuple[FoldRecord, ...]]
+
+
+def _work(job: dict[str, Any]) -> Fitted | SpectrumError:
+    """Fit the trial as one worker among all.
+
+    An error that every worker meets is returned, since Ray Train would begin again after one that
+    is raised.
+    """
+    try:
+        return _fit_own_part(job)
+    except MET_BY_ALL as err:
+        return err
+
+
+def _fit_own_part(job: dict[str, Any]) -> Fitted:
     context = train.get_context()
     parallel = Parallel(rank=context.get_world_rank(), num_workers=context.get_world_size())
     config = TrialConfig.model_validate(job["config"])
-    copies = NodeCopies()
-    data = _read(Path(job["shards"]), config, copies)
+    data = _read(Path(job["shards"]), config, NodeCopies())
     storage = Path(job["storage"])
     fitting = fit_trial(
         data,

@@ -158,7 +158,7 @@ def _damaged(content: bytes) -> list[bytes]:
 def test_damage_anywhere_is_refused_or_the_state_before_is_taken(
     tmp_path: Path, pattern: str
 ) -> None:
-    config = tiny_config(**RANDOM, training__fold_order="fold", training__num_epochs=4)
+    config = tiny_config(**(RANDOM | {"training__num_epochs": 4}), training__fold_order="fold")
     data = planted_data()
     folds = halves(data)[:1]
     expected = list(fit_trial(data, folds, config))
