@@ -28,6 +28,7 @@ FREE_TO_CHANGE: Final = (
     "study.gpus_per_trial",
     "base.training.feeding",
     "base.training.stream_gib",
+    "base.training.idle_folds",
     "base.training.max_failures",
 )
 """Parts of a space that decide no number of a trial."""

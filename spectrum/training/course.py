@@ -13,6 +13,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
+import torch
+
 from spectrum.config import TrialConfig
 from spectrum.data.units import Fold
 from spectrum.records import EpochRecord, FoldRecord
@@ -23,8 +25,14 @@ from spectrum.training.state_files import FoldStateFiles, StateFolder
 
 __all__ = ["FREE_TO_CHANGE", "FoldCourse", "folder_of_fold", "identity_of"]
 
-FREE_TO_CHANGE: Final = ("feeding", "stream_gib", "max_failures")
+FREE_TO_CHANGE: Final = ("feeding", "stream_gib", "idle_folds", "max_failures")
 """Fields of ``training`` that decide no number of a fit."""
+
+
+HOST: Final = torch.device("cpu")
+
+TENSORS_PER_WEIGHT: Final = 4
+"""Weight, gradient and the two moments of AdamW."""
 
 
 class FoldCourse:
@@ -33,6 +41,7 @@ class FoldCourse:
     Parameters
     ----------
     states : where the trial's states lie, or None to keep none
+    num_together : folds that are fitted in turn and wait for each other
     """
 
     def __init__(
@@ -43,6 +52,7 @@ class FoldCourse:
         *,
         place: Place,
         states: StateFolder | None = None,
+        num_together: int = 1,
     ) -> None:
         self.fold = fold
         self._fit: FoldFit | None = FoldFit(feed, fold, config, place=place)
@@ -55,6 +65,9 @@ class FoldCourse:
         if state is not None:
             self._fit.restore(state)
             self._told.extend(state.records)
+        self._waits_on_host = _waits_on_host(self._fit, config, place, num_together)
+        if self._waits_on_host:
+            self._fit.stepper.move(HOST)
 
     @property
     def is_finished(self) -> bool:
@@ -66,10 +79,14 @@ class FoldCourse:
         if self._told:
             return self._told.popleft()
         assert self._fit is not None
+        if self._waits_on_host:
+            self._fit.stepper.move(self._fit.place.device)
         record = self._fit.advance()
         if self._saves:
             self._unsaved.append(record)
             self._save_if_due(self._fit)
+        if self._waits_on_host:
+            self._fit.stepper.move(HOST)
         return record
 
     def finish(self, checkpoints: Path | None = None) -> FoldRecord:
@@ -104,6 +121,15 @@ def identity_of(data_hash: str, fold: Fold, config: TrialConfig) -> dict[str, An
 def folder_of_fold(parent: Path, fold: Fold) -> Path:
     """Return the folder of a fold; its name is the fold's, without odd characters."""
     return parent / re.sub(r"[^A-Za-z0-9._-]+", "_", fold.name)
+
+
+def _waits_on_host(fit: FoldFit, config: TrialConfig, place: Place, num_together: int) -> bool:
+    if num_together == 1 or config.training.idle_folds == "device":
+        return False
+    if config.training.idle_folds == "host":
+        return True
+    num_bytes = sum(p.numel() * p.element_size() for p in fit.model.parameters())
+    return not place.has_room_for(num_together * TENSORS_PER_WEIGHT * num_bytes)
 
 
 def _files(states: StateFolder, feed: Feed, fold: Fold, config: TrialConfig) -> FoldStateFiles:

@@ -21,9 +21,6 @@ from spectrum.training.place import Place
 
 __all__ = ["Evaluation", "Evaluator"]
 
-SEQUENCES_PER_BATCH = 32
-"""Sequences in one forward pass without gradients."""
-
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
@@ -41,6 +38,7 @@ class Evaluator:
     feed: Feed
     fold: Fold
     place: Place
+    batch_size: int = 32
 
     def evaluate(self, model: nn.Module, unit_indices: tuple[int, ...]) -> Evaluation:
         """Return loss, accuracy and predictions of some units.
@@ -70,7 +68,7 @@ class Evaluator:
         own = self.place.part(len(sequences))
         model.eval()
         with torch.inference_mode():
-            parts = list(iter_batches(own.stop - own.start, SEQUENCES_PER_BATCH))
+            parts = list(iter_batches(own.stop - own.start, self.batch_size))
             slices_of_part = self.feed.iter_read([indices[own][part] for part in parts])
             for part, slices_BTSHW in zip(parts, slices_of_part, strict=True):
                 gathered[own][part, classes] = self._softmax(model, slices_BTSHW, classes)

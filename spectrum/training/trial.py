@@ -66,8 +66,12 @@ def fit_trial(
     """
     place = Place.choose(config.training, parallel)
     feed = build_feed(data, place.device, config.training)
-    courses = (FoldCourse(feed, fold, config, place=place, states=states) for fold in folds)
     by_fold = config.training.fold_order == "fold"
+    num_together = 1 if by_fold else len(folds)
+    courses = (
+        FoldCourse(feed, fold, config, place=place, states=states, num_together=num_together)
+        for fold in folds
+    )
     last: dict[str, EpochRecord] = {}
     ended: dict[str, FoldRecord] = {}
     for epoch, (told, over) in enumerate((_fold_by_fold if by_fold else _epoch_by_epoch)(courses)):

@@ -40,11 +40,11 @@ from spectrum.launch import available_cpus
 from spectrum.model.slice_vit import build_model
 from spectrum.training.batches import draw_epoch
 from spectrum.training.course import FoldCourse
+from spectrum.training.losses import class_weights
 from spectrum.training.place import Parallel, Place
 from spectrum.training.resident import ResidentData
 from spectrum.training.schedule import build_optimizer, lr_at, set_lr
 from spectrum.training.state_files import StateFolder
-from spectrum.training.step import class_weights
 
 NUM_ROUNDS = 5
 NUM_RUNS = 24

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spectrum.config import TrialConfig
-from spectrum.data.units import SequenceData
+from spectrum.data.units import Fold, SequenceData
 from spectrum.errors import CheckpointError
 from spectrum.records import FoldRecord, TrialEpochRecord
 from spectrum.training.state_files import StateFolder
@@ -167,16 +167,24 @@ def test_damage_anywhere_is_refused_or_the_state_before_is_taken(
     shutil.copytree(states.path, tmp_path / "whole")
     (name,) = (path.name for path in (states.path / "first").glob(pattern))
     content = (states.path / "first" / name).read_bytes()
+    ends = []
     for damaged in _damaged(content):
         shutil.rmtree(states.path)
         shutil.copytree(tmp_path / "whole", states.path)
         (states.path / "first" / name).write_bytes(damaged)
-        fitting = fit_trial(data, folds, config, states=states)
-        if name == "records.jsonl":
-            with pytest.raises(CheckpointError, match="is not what was written"):
-                list(fitting)
-        else:
-            assert list(fitting) == expected
+        ends.append(_records_or_refusal(data, folds, config, states))
+    assert all(end == expected for end in ends if end is not None)
+    assert expected in ends
+    assert (None in ends) == (name == "records.jsonl")
+
+
+def _records_or_refusal(
+    data: SequenceData, folds: tuple[Fold, ...], config: TrialConfig, states: StateFolder
+) -> list[TrialEpochRecord] | None:
+    try:
+        return list(fit_trial(data, folds, config, states=states))
+    except CheckpointError:
+        return None
 
 
 def test_going_on_from_the_state_before_is_said(tmp_path: Path) -> None:

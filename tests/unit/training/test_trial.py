@@ -93,3 +93,10 @@ def test_fold_by_fold_tells_after_each_fold_how_its_subjects_did() -> None:
         groups = {prediction.group for prediction in fold.predictions}
         assert groups <= set(record.score.by_group)
     assert set(records[2].score.by_group) == {p.group for p in folds[0].predictions}
+
+
+def test_folds_that_wait_on_the_host_give_the_same_numbers(tmp_path: Path) -> None:
+    data = planted_data()
+    config = tiny_config(model__drop_rate=0.1)
+    moved = tiny_config(model__drop_rate=0.1, training__idle_folds="host")
+    assert fit(data, halves(data), moved, tmp_path) == fit(data, halves(data), config, tmp_path)
