@@ -28,7 +28,9 @@ class CompiledForward:
         self._refusal = TorchDynamoException
         self.note = ""
         self._model = model
-        options = {"fallback_random": True} if backend == "inductor" else None
+        options: dict[str, Any] | None = None
+        if backend == "inductor":
+            options = {"fallback_random": True}
         self._compiled = torch.compile(model, backend=backend, options=options)
 
     def __call__(self, *inputs: Any, **named: Any) -> Tensor:

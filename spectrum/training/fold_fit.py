@@ -134,14 +134,16 @@ class FoldFit:
 
     def state(self) -> FitState:
         """Return what the fold needs to go on from here, without records."""
-        kept = self.kept
+        kept = None
+        if self.kept is not None:
+            kept = KeptState(self.kept.epoch, self.kept.monitor_loss, self.kept.weights)
         model, optimizer = self.model, self.stepper.optimizer
         return FitState(
             epoch=self.epoch,
             is_finished=self.is_finished,
             tensors={} if self.is_finished else tensors_of(model, optimizer),
             scaler=self.stepper.scaler.state_dict(),
-            kept=kept and KeptState(kept.epoch, kept.monitor_loss, kept.weights),
+            kept=kept,
         )
 
     def restore(self, state: FitState) -> None:

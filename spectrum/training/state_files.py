@@ -109,7 +109,9 @@ class FoldStateFiles:
             if damages:
                 self.notes = (f"{damages[0]}; the fit goes on from the state before.",)
             return state
-        return self._refuse(damages) if damages else None
+        if damages:
+            self._refuse(damages)
+        return None
 
     def write(self, state: FitState, records: Sequence[EpochRecord]) -> None:
         """Write the state after some more epochs, and their records.

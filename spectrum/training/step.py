@@ -85,8 +85,8 @@ class Stepper:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was asked for and could not be had."""
-        is_refused = isinstance(self.forward, CompiledForward) and self.forward.note
-        return (self.forward.note,) if is_refused else ()
+        note = self.forward.note if isinstance(self.forward, CompiledForward) else ""
+        return (note,) if note else ()
 
     def step(
         self,

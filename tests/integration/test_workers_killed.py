@@ -46,8 +46,10 @@ def test_killed_workers_leave_the_weights_of_an_undisturbed_fit(
     shards: Path, tmp_path: Path, num_kills: int
 ) -> None:
     config = config_of(
-        training__num_epochs=20,
-        training__min_steps_per_epoch=20,
+        folds__scheme="grouped-k-fold",
+        folds__num_folds=2,
+        training__num_epochs=10,
+        training__min_steps_per_epoch=10,
         training__max_failures=num_kills,
         model__drop_rate=0.1,
     )
