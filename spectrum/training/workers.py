@@ -12,6 +12,7 @@ Inside a Tune trial the trial holds its own resources while Train asks for more:
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,6 +45,9 @@ __all__ = ["fit_trial_on_workers"]
 
 RECORDS_NAME = "records.jsonl"
 """One line for each epoch, written by the first worker."""
+
+RAY_NAME = "train"
+"""Folder of Ray Train's own files, which nothing reads after the fit."""
 
 STATE_NAME = "state"
 """Folder of the states of an unfinished fit."""
@@ -95,6 +99,8 @@ def fit_trial_on_workers(
     _check_resources(num_workers, has_gpus=has_gpus)
     storage.mkdir(parents=True, exist_ok=True)
     (storage / RECORDS_NAME).write_text("", encoding="utf-8")
+    # Ray Train would take up what an earlier session left there; our state is the truth.
+    shutil.rmtree(storage / RAY_NAME, ignore_errors=True)
     trainer = _trainer(job, num_workers, has_gpus=has_gpus)
     with FollowedRecords(storage / RECORDS_NAME, on_epoch or _ignore):
         result = _fit(trainer)
@@ -132,7 +138,7 @@ def _trainer(job: dict[str, Any], num_workers: int, *, has_gpus: bool) -> TorchT
         torch_config=TorchConfig(backend="nccl" if has_gpus else "gloo"),
         scaling_config=train.ScalingConfig(num_workers=num_workers, use_gpu=has_gpus),
         run_config=train.RunConfig(
-            name="train",
+            name=RAY_NAME,
             storage_path=job["storage"],
             failure_config=train.FailureConfig(max_failures=job["max_failures"]),
         ),

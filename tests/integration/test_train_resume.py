@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from spectrum.config import TrialConfig, set_paths
+from spectrum.data.bids import index_bids
+from spectrum.data.folds import draw_folds, fold_manifest, write_folds
+from spectrum.data.pipeline import prepare
+from spectrum.data.sequences import read_sequences
+from spectrum.data.shards import ShardSet
 from spectrum.errors import SearchError
+from spectrum.search.objective import SharedInputs, StudyObjective
 from spectrum.search.single import TrainEpoch, TrainResult, train_single
+from spectrum.targets import read_target
 from tests.integration.test_workers_ray import CONFIG, RUNS
 
 pytestmark = pytest.mark.ray
@@ -89,3 +97,27 @@ def test_a_wrong_start_of_a_training_is_refused_with_what_to_do(
         train("t", resume=True)
     with pytest.raises(SearchError, match=r"t exists already\. Give another folder"):
         train("t")
+
+
+def test_a_trial_of_a_study_goes_on_from_its_last_epoch(
+    tiny_bids: Callable[..., Path], tmp_path: Path, ray_session: None
+) -> None:
+    table, target = index_bids([tiny_bids(runs=RUNS)]), read_target(ONE_WORKER.target)
+    prepared = prepare(table, ONE_WORKER.preprocessing, shards_root=tmp_path / "shards")
+    data = read_sequences(ShardSet.open(prepared.shards), target, ONE_WORKER.sequences)
+    folds = draw_folds(data.table, ONE_WORKER.folds, paired=True)
+    write_folds(fold_manifest(folds, data.table, ONE_WORKER.folds), tmp_path / "folds.json")
+    shared = SharedInputs(
+        table=table,
+        target=target,
+        shards_root=tmp_path / "shards",
+        folds=tmp_path / "folds.json",
+        trials=tmp_path / "trials",
+    )
+    stopped = StudyObjective(shared)(1, ONE_WORKER)
+    assert len(list(islice(stopped, 2))) == 2
+    stopped.close()
+    states = sorted((tmp_path / "trials/1/state").glob("*/state.json"))
+    assert {json.loads(path.read_text())["content"]["epoch"] for path in states} == {2}
+    records = [list(StudyObjective(shared)(number, ONE_WORKER)) for number in (0, 1)]
+    assert records[0] == records[1]
