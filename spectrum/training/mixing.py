@@ -45,7 +45,7 @@ def draw_mixing(batch: Tensor, *, alpha: float, seed: int, batch_index: int) -> 
     seed : of this epoch of this fold
     """
     rng = np.random.default_rng(derived_seed(seed, "mixup", batch_index))
-    order = torch.from_numpy(rng.permutation(len(batch))).to(batch.device)
+    order = torch.from_numpy(rng.permutation(len(batch))).to(batch.device, non_blocking=True)
     share = rng.beta(alpha, alpha, size=len(batch))
     larger = torch.from_numpy(np.maximum(share, 1.0 - share)).float()
-    return Mixing(partners=batch[order], share_B=larger.to(batch.device))
+    return Mixing(partners=batch[order], share_B=larger.to(batch.device, non_blocking=True))
