@@ -2,9 +2,10 @@
 
 A fold has a folder. ``state.json`` names the files of tensors of the last epoch (``last-*``) and
 of the kept one (``best-*``) and how much of ``records.jsonl`` counts, each with its digest, and
-holds a digest of itself; ``previous.json`` is the state before. Every file is written aside and
-renamed, ``state.json`` last, so that a kill at any moment leaves a whole state. Where the last one
-is damaged the one before is taken; a file that is not what was written is never taken for it.
+holds a digest of itself; ``previous.json`` is the state before. ``state.json`` is written last,
+aside and renamed, and names no file that is written again, so that a kill at any moment leaves a
+whole state. Where the last one is damaged the one before is taken; a file that is not what was
+written is never taken for it.
 
 Files are not forced to the disk: a kill loses nothing, and a machine that loses power is noticed
 by the digests.
@@ -133,7 +134,7 @@ class FoldStateFiles:
             "kept": self._write_kept(state.kept),
         }
         if before is not None:
-            _write(self.folder / PREVIOUS_NAME, _sealed(before))
+            (self.folder / PREVIOUS_NAME).write_bytes(_sealed(before))
         _write(self.folder / STATE_NAME, _sealed(content))
         self._current = content
         self._prune([content] if before is None else [content, before])
@@ -221,7 +222,7 @@ class FoldStateFiles:
     def _write_tensors(self, stem: str, tensors: Mapping[str, Tensor]) -> dict[str, str]:
         content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
         name = f"{stem}.safetensors"
-        _write(self.folder / name, content)
+        (self.folder / name).write_bytes(content)
         return {"name": name, "sha256": hashlib.sha256(content).hexdigest()}
 
     def _read_tensors(self, told: Mapping[str, str]) -> dict[str, Tensor]:

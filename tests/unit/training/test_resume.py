@@ -75,8 +75,7 @@ def notes_of(config: TrialConfig, states: StateFolder) -> str:
             return " ".join(note for fold in stop.value for note in fold.notes)
 
 
-@pytest.mark.parametrize("order", ["epoch", "fold"])
-@pytest.mark.parametrize("every_epochs", [1, 2])
+@pytest.mark.parametrize(("order", "every_epochs"), [("epoch", 1), ("fold", 1), ("epoch", 2)])
 def test_a_fit_stopped_after_any_epoch_ends_as_the_undisturbed_one_bit_for_bit(
     tmp_path: Path, order: str, every_epochs: int
 ) -> None:
@@ -146,7 +145,7 @@ def test_a_state_is_safetensors_and_json_of_two_generations(tmp_path: Path, orde
 
 def _damaged(content: bytes) -> list[bytes]:
     """Flips in each region, a torn end, a swapped half, and nothing at all."""
-    places = [len(content) * part // 7 for part in range(7)] + [len(content) - 1]
+    places = [len(content) * part // 5 for part in range(5)] + [len(content) - 1]
     flips = [content[:i] + bytes([content[i] ^ 1]) + content[i + 1 :] for i in places]
     half = len(content) // 2
     return [*flips, content[:half], content[:-1], content[half:] + content[:half], b""]
