@@ -186,6 +186,30 @@ def _records_or_refusal(
         return None
 
 
+def test_a_kill_at_any_write_leaves_a_whole_state(tmp_path: Path) -> None:
+    """What a kill leaves: the files of the next state in the order they are written, one torn."""
+    paths = RANDOM | {"training__num_epochs": 4, "training__patience_epochs": 9}
+    config = tiny_config(**paths, training__fold_order="fold")
+    data = planted_data()
+    folds = halves(data)[:1]
+    expected = list(fit_trial(data, folds, config))
+    before, after = (StateFolder(path=tmp_path / name) for name in ("before", "after"))
+    stop_after(2, config, before)
+    stop_after(3, config, after)
+    (new_best,) = (path.name for path in (after.path / "first").glob("best-00002*"))
+    order = ("records.jsonl", "last-00003.safetensors", new_best, "previous.json", "state.json")
+    for count, torn in enumerate(order):
+        states = StateFolder(path=tmp_path / f"killed{count}")
+        shutil.copytree(before.path, states.path)
+        for name in order[:count]:
+            shutil.copy(after.path / "first" / name, states.path / "first" / name)
+        content = (after.path / "first" / torn).read_bytes()
+        aside = ".state.json.77" if torn == "state.json" else torn
+        (states.path / "first" / aside).write_bytes(content[: len(content) // 2])
+        assert list(fit_trial(data, folds, config, states=states)) == expected
+        assert not list((states.path / "first").glob(".*"))
+
+
 def test_going_on_from_the_state_before_is_said(tmp_path: Path) -> None:
     config = tiny_config(**RANDOM)
     states = StateFolder(path=tmp_path / "state")
