@@ -36,8 +36,6 @@ from spectrum.data.shards import ShardSet
 from spectrum.launch import available_cpus, local_ray
 from spectrum.targets import read_target
 from spectrum.training.trial import draw_trial_folds
-from spectrum.training.workers import fit_trial_on_workers
-from tests.killed_workers import fit_with_kills
 from tests.tiny_bids import TASK, write_tiny_bids
 
 NUM_WORKERS = 2
@@ -99,6 +97,9 @@ class Moments:
 
 def our_seconds(shards: Path, config: TrialConfig, storage: Path) -> list[float]:
     """Return the seconds to the end of the first epoch, then those of each epoch."""
+    # Ray reads its mode of authentication, which ``local_ray`` sets, when it is imported.
+    from spectrum.training.workers import fit_trial_on_workers
+
     shard_set = ShardSet.open(shards)
     data = read_sequences(shard_set, read_target(config.target), config.sequences)
     fold = draw_trial_folds(data, config)[0]
@@ -147,7 +148,11 @@ def compared_epochs(shards: Path, folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def killed(shards: Path, folder: Path, num_kills: int) -> Iterator[dict[str, Any]]:
-    config = config_of(num_epochs=3 * num_kills, max_failures=num_kills, min_steps_per_epoch=8)
+    """Fit the four folds of leave-one-subject-out, undisturbed and with kills."""
+    from spectrum.training.workers import fit_trial_on_workers
+    from tests.killed_workers import fit_with_kills
+
+    config = config_of(num_epochs=num_kills, max_failures=num_kills, min_steps_per_epoch=4)
     begin = time.perf_counter()
     fit_trial_on_workers(shards, config, storage=folder / "calm")
     calm_s = time.perf_counter() - begin
