@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.progress import BarColumn, Progress, TextColumn
 
 from spectrum.cli.console import (
     end_with_refused,
+    notes,
     print_json,
     print_notes,
     print_text,
-    progress_bar,
 )
 from spectrum.cli.options import (
     CpusOption,
@@ -27,7 +32,8 @@ from spectrum.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from spectrum.search.single import TrainResult
+    from spectrum.records import FoldRecord
+    from spectrum.search.single import TrainEpoch, TrainResult
 
 __all__ = ["register"]
 
@@ -44,6 +50,9 @@ def train(
         int | None, typer.Option(min=1, help="Data-parallel workers; above 1 through Ray Train.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the result.")] = Path("trained"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last epoch in --out.")
+    ] = False,
     settings: SetOption = None,
     tr_from: TrFromOption = None,
     multi_echo: MultiEchoOption = None,
@@ -54,6 +63,8 @@ def train(
 ) -> None:
     """Train one configuration over all its folds, with its floor beside its score.
 
+    A training that was interrupted goes on with --resume, to the numbers of an undisturbed one.
+
     Example: spectrum train config.yaml data/raw/ds000002 data/raw/ds000052 --workers 2
     """
     from spectrum.config import TrialConfig, read_config
@@ -63,13 +74,9 @@ def train(
     wanted = [*(settings or []), *data_settings(tr_from, multi_echo, space)]
     wanted += [f"training.workers={workers}"] if workers else []
     parsed = read_config(TrialConfig, config, settings=wanted)
-    with local_ray(num_cpus=cpus), progress_bar("Training", unit="epochs") as on_progress:
+    with local_ray(num_cpus=cpus), _epoch_lines() as on_epoch:
         result = train_single(
-            parsed,
-            roots,
-            shards_root=shards,
-            out=out,
-            on_epoch=lambda record: on_progress(record.epoch + 1, parsed.training.num_epochs),
+            parsed, roots, shards_root=shards, out=out, on_epoch=on_epoch, resume=resume
         )
     if as_json:
         print_json(result.to_json())
@@ -79,18 +86,71 @@ def train(
     end_with_refused(result.refused)
 
 
+@contextmanager
+def _epoch_lines() -> Iterator[Callable[[TrainEpoch], None]]:
+    """Show how far a training is on stderr: a bar on a terminal, a line an epoch elsewhere."""
+    columns = (TextColumn("Training"), BarColumn(bar_width=24), TextColumn("{task.fields[told]}"))
+    with Progress(*columns, console=notes, disable=not notes.is_terminal) as bar:
+        task = bar.add_task("", total=None, told="reading")
+
+        def show(epoch: TrainEpoch) -> None:
+            told = _epoch_text(epoch)
+            bar.update(task, completed=epoch.record.epoch + 1, total=epoch.num_records, told=told)
+            if not notes.is_terminal:
+                notes.print(told, markup=False, soft_wrap=True)
+
+        yield show
+
+
+def _epoch_text(epoch: TrainEpoch) -> str:
+    """Return one epoch as a line: which of how many, fold, loss, score, rate and time left."""
+    record = epoch.record
+    fold = record.folds[-1].fold if len(record.folds) == 1 else f"{len(record.folds)} folds"
+    training = fmean(told.training_loss for told in record.folds)
+    held_out = fmean(told.validation_loss for told in record.folds)
+    parts = [
+        f"epoch {record.epoch + 1}/{epoch.num_records}",
+        fold,
+        f"loss {training:.3f}, held out {held_out:.3f}",
+        f"score {record.score.value:.3f}",
+    ]
+    if not epoch.sequences_per_second:
+        return ", ".join([*parts, "done before"])
+    rate, left = epoch.sequences_per_second, timedelta(seconds=round(epoch.seconds_left))
+    return ", ".join([*parts, f"{rate:.0f} sequences/s", f"{left} left"])
+
+
 def _train_text(result: TrainResult) -> str:
     told = result.to_json()
-    low, high = told["ci95"]
-    floor_low, floor_high = told["floor"]["ci95"]
     lines = [
-        f"score    {told['score']:.3f}  [{low:.3f}, {high:.3f}]",
-        f"p        {told['p']:.4f} ({told['test']})",
-        f"floor    {told['floor']['score']:.3f}  [{floor_low:.3f}, {floor_high:.3f}]",
-        f"majority {told['majority']['score']:.3f}",
-        f"chance   {told['chance']:.3f}",
-        *[f"  held out {fold['held_out']}: {fold['score']:.3f}" for fold in told["folds"]],
+        _line("score", told),
+        f"{'':<10}p {told['p']:.4f} ({told['test']})",
+        _line("floor", told["floor"]),
+        f"{'majority':<10}{told['majority']['score']:.3f}",
+        f"{'chance':<10}{told['chance']:.3f}",
         told["verdict"],
+        "",
+        *_fold_table(result.folds),
+        "",
         f"{told['sequences_per_second']} sequences/s; checkpoints in {told['checkpoint']}",
     ]
     return "\n".join(lines)
+
+
+def _line(name: str, told: Mapping[str, Any]) -> str:
+    low, high = told["ci95"]
+    return f"{name:<10}{told['score']:.3f}  [{low:.3f}, {high:.3f}]"
+
+
+def _fold_table(folds: Sequence[FoldRecord]) -> list[str]:
+    """Return a heading and a line a fold; losses are nats per sequence of the held-out side."""
+    width = max(8, *(len(fold.held_out) for fold in folds))
+    heading = f"{'held out':<{width}}  score   loss  kept epoch  sequences trained, held out"
+    return [
+        heading,
+        *(
+            f"{fold.held_out:<{width}}  {fold.score:5.3f}  {fold.loss:5.3f}"
+            f"  {fold.epoch + 1:10d}  {fold.num_training}, {fold.num_validation}"
+            for fold in folds
+        ),
+    ]

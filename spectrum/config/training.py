@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -35,8 +35,10 @@ class OptimizerConfig(FrozenConfig):
     clip_norm: float = Field(default=1.0, gt=0.0)
     """Gradients are scaled down to this norm."""
 
-    accumulation_steps: int = Field(default=1, ge=1, le=1024)
-    """Parts that a batch is computed in, in turn; the gradient is that of the whole batch."""
+    accumulation_steps: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = 1
+    """Parts that a batch is computed in, in turn; the gradient is that of the whole batch.
+    ``auto`` measures on a GPU, before each fold, into how few parts a batch fits its memory, and
+    is 1 on a CPU."""
 
 
 class TrainingConfig(FrozenConfig):
@@ -52,11 +54,24 @@ class TrainingConfig(FrozenConfig):
     batch_size: int = Field(default=16, ge=1, le=65536)
     """Sequences in a batch, over all workers together."""
 
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    """What a sequence adds to the loss. ``focal`` (Lin et al. 2017, eq. 4): its cross-entropy
+    times ``(1 - p)^focal_gamma``, with p the probability of its class, so that sequences that are
+    told already weigh little."""
+
+    focal_gamma: float = Field(default=2.0, ge=0.0, le=10.0)
+    """Exponent of the focal loss; 0 is the cross-entropy. 2 is the paper's choice."""
+
     label_smoothing: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Probability that the loss spreads over the other classes."""
 
     class_weights: Literal["none", "balanced"] = "balanced"
     """``balanced``: each class weighs the same in the loss, whatever its number of sequences."""
+
+    mixup_alpha: float = Field(default=0.0, ge=0.0, le=10.0)
+    """Mixup (Zhang et al. 2018): each training sequence becomes a mixture with another one of its
+    batch, and its loss the same mixture of both classes' losses. The larger share is its own; the
+    shares are drawn from Beta(alpha, alpha). 0 mixes nothing; the paper takes 0.1 to 0.4."""
 
     noise_std: float = Field(default=0.5, ge=0.0, le=10.0)
     """Standard deviation of Gaussian noise added to training slices, over the root mean square of
@@ -127,11 +142,35 @@ class TrainingConfig(FrozenConfig):
     monitor_fraction: float = Field(default=0.2, gt=0.0, lt=0.9)
     """Share of the training groups that only watch, when ``patience_epochs`` is set."""
 
+    fold_order: Literal["epoch", "fold"] = "epoch"
+    """``epoch``: all folds side by side, epoch by epoch, so that a search compares trials over all
+    folds from the first epoch on. ``fold``: one fold after the other, with the memory of one
+    model, so that a search may end a trial after its first folds. It changes no fold's numbers."""
+
+    idle_folds: Literal["auto", "device", "host"] = "auto"
+    """Where weights and optimiser of a fold wait while other folds train, epoch by epoch: on the
+    device, or in the memory of the host. ``auto`` leaves them on the device where those of all
+    folds take at most a quarter of its memory. It changes no number."""
+
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of the forward pass; ``auto`` is bfloat16 on a GPU that has it, else float32."""
+
+    compile: bool = False
+    """Whether training steps go through ``torch.compile``. Where the model or the machine does not
+    allow it, the fit goes on without and a note says why. It changes numbers by rounding."""
+
+    gradient_checkpointing: bool = False
+    """Whether the slice encoder computes its blocks again on the way back instead of keeping what
+    they computed: less memory, about a third more time, the same numbers."""
+
+    evaluation_batch_size: int = Field(default=32, ge=1, le=65536)
+    """Sequences in one forward pass without gradients; the last, smaller pass is made as well."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model lives; ``auto`` is the first GPU, or the CPU without one."""
 
     workers: int = Field(default=1, ge=1, le=1024)
     """Data-parallel workers. More than one goes through Ray Train."""
+
+    max_failures: int = Field(default=3, ge=0, le=1000)
+    """Times that several workers begin again from their last epoch after one was lost."""

@@ -155,6 +155,7 @@ class StudyDriver:
         self._folder.append_trial(line)
         self._lines[number] = line
         self._journal.tell(number, trial.outcome, value=line["value"])
+        self._folder.drop_state(number)
         self._track_end(number, line)
         del self._live[number]
         self._count(trial)
@@ -206,6 +207,7 @@ class StudyDriver:
                 )
             if outcomes[number] is None:
                 self._journal.tell(number, line["state"], value=line["value"])
+            self._folder.drop_state(number)
             if not self._folder.is_tracked(number):
                 self._replay(number, line)
         for number, outcome in outcomes.items():

@@ -26,10 +26,13 @@ from spectrum.search.json_lines import (
 )
 from spectrum.search.trial_json import record_from_json, record_to_json
 
-__all__ = ["SCHEMA_VERSION", "StudyFolder"]
+__all__ = ["SCHEMA_VERSION", "STATE_NAME", "StudyFolder"]
 
 SCHEMA_VERSION: Final = 1
 """Version of all files of the folder."""
+
+STATE_NAME: Final = "state"
+"""Folder of a trial that holds what it needs to go on after a stop."""
 
 
 class StudyFolder:
@@ -161,10 +164,21 @@ class StudyFolder:
         append_line(self._lines, line)
 
     def begin_records(self, number: int) -> None:
-        """Make the folder of a trial and forget what an unfinished attempt left in it."""
+        """Make the folder of a trial and forget what an unfinished attempt told.
+
+        Its state stays: the trial goes on from it, and tells again what was told.
+        """
         folder = self.trial(number)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            if path.is_file():
+                path.unlink()
+            elif path.name != STATE_NAME:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def drop_state(self, number: int) -> None:
+        """Remove the state of a trial that has ended."""
+        shutil.rmtree(self.trial(number) / STATE_NAME, ignore_errors=True)
 
     def append_record(self, number: int, record: TrialEpochRecord) -> None:
         """Append an epoch to records.jsonl of a trial."""

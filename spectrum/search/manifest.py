@@ -16,7 +16,7 @@ from spectrum.data.recipe import STEP_VERSIONS
 from spectrum.errors import SearchError
 from spectrum.search.space import SearchSpace
 
-__all__ = ["build_manifest", "refuse_change"]
+__all__ = ["build_manifest", "differences", "refuse_change"]
 
 LIBRARIES: Final = ("numpy", "optuna", "pyarrow", "ray", "timm", "torch")
 """Libraries whose versions are noted."""
@@ -29,6 +29,8 @@ FREE_TO_CHANGE: Final = (
     "study.gpus_per_trial",
     "base.training.feeding",
     "base.training.stream_gib",
+    "base.training.idle_folds",
+    "base.training.max_failures",
 )
 """Parts of a space that decide no number of a trial."""
 
@@ -81,7 +83,7 @@ def refuse_change(
         now["data"], before["data"] = dict(data), begun["data"]
     found = [
         line
-        for path, line in _differences(before, now, "")
+        for path, line in differences(before, now)
         if path.removeprefix("space.") not in FREE_TO_CHANGE
     ]
     if found:
@@ -128,11 +130,12 @@ def _code(told: Mapping[str, Any]) -> dict[str, Any]:
     return {"spectrum": told["spectrum"], "steps": told["steps"]}
 
 
-def _differences(before: Any, now: Any, path: str) -> Iterator[tuple[str, str]]:
+def differences(before: Any, now: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the path of each value that changed, and a phrase that names both values."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for name in dict.fromkeys((*before, *now)):
             inner = f"{path}.{name}" if path else str(name)
-            yield from _differences(before.get(name), now.get(name), inner)
+            yield from differences(before.get(name), now.get(name), inner)
     elif before != now:
         yield path, f"{path} was {_short(before)} and is {_short(now)}"
 

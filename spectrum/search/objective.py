@@ -22,6 +22,7 @@ from spectrum.data.units import Fold, SequenceTable
 from spectrum.errors import ShardError
 from spectrum.records import TrialEpochRecord
 from spectrum.scores import further_metrics
+from spectrum.search.folder import STATE_NAME
 from spectrum.search.trials import TrialEnd
 from spectrum.targets import Target
 
@@ -67,22 +68,26 @@ class StudyObjective:
     def __call__(
         self, number: int, config: TrialConfig
     ) -> Generator[TrialEpochRecord, None, TrialEnd]:
-        """Run one trial; yield a record after each epoch of all folds."""
+        """Run one trial, from where an interrupted attempt left off; yield a record an epoch."""
         import torch
 
+        from spectrum.training.state_files import StateFolder
         from spectrum.training.trial import fit_trial
 
         torch.set_num_threads(1)
         fed = self._read(config)
         data = fed.data
         folds = folds_of_trial(self._shared.folds, data.table, config)
-        checkpoints = self._shared.trials / str(number) / "checkpoints"
-        records = yield from fit_trial(data, folds, config, checkpoints=checkpoints)
+        own = self._shared.trials / str(number)
+        states = StateFolder(path=own / STATE_NAME, begins_again=True)
+        records = yield from fit_trial(
+            data, folds, config, checkpoints=own / "checkpoints", states=states
+        )
         predictions = tuple(p for record in records for p in record.predictions)
         return TrialEnd(
             folds=records,
             metrics=further_metrics(predictions, data.table.classes),
-            notes=(fed.choice.note,),
+            notes=(fed.choice.note, *(note for record in records for note in record.notes)),
         )
 
     def _read(self, config: TrialConfig) -> FedSequences:

@@ -1,16 +1,17 @@
 """One trial outside a study: one configuration, all its folds, its floor beside its score.
 
-Not here: searching (``study``), and the trainable of a study (``objective``).
+Its folder holds ``train.json`` (what it was begun with), ``folds.json``, the states of the
+unfinished fit, and in the end ``checkpoints/`` and ``result.json``, which is written last. Not
+here: searching (``study``), and the trainable of a study (``objective``).
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from spectrum.config import TrialConfig, pin_weights
 from spectrum.data.bids import index_bids
@@ -22,13 +23,44 @@ from spectrum.data.units import Fold
 from spectrum.errors import SearchError
 from spectrum.evaluation.audit import FloorRecord, measure_floor
 from spectrum.records import FoldRecord, ScoreRecord, TrialEpochRecord
+from spectrum.search.folder import STATE_NAME
+from spectrum.search.json_lines import read_json, write_json
+from spectrum.search.manifest import differences
 from spectrum.search.preparation import left_out_notes
 from spectrum.targets import Target, read_target
+from spectrum.training.course import FREE_TO_CHANGE
 from spectrum.training.feeding import open_sequences
 from spectrum.training.feeds import Sequences
+from spectrum.training.state_files import StateFolder
 from spectrum.training.trial import draw_trial_folds, fit_trial
 
-__all__ = ["TrainResult", "train_single"]
+__all__ = ["TrainEpoch", "TrainResult", "train_single"]
+
+BEGUN_NAME: Final = "train.json"
+"""What a training was begun with."""
+
+RESULT_NAME: Final = "result.json"
+"""The result of a finished training."""
+
+SECONDS_NAME: Final = "seconds.json"
+"""Seconds spent so far, over all sessions."""
+
+MAX_DIFFERENCES: Final = 5
+"""Differences that a refusal names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainEpoch:
+    """How far a training is: the record of an epoch, and how many there will be at most.
+
+    ``sequences_per_second`` and ``seconds_left`` are over this session; both are 0 while epochs of
+    an interrupted session are told again.
+    """
+
+    record: TrialEpochRecord
+    num_records: int
+    sequences_per_second: float
+    seconds_left: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +107,8 @@ def train_single(
     *,
     shards_root: Path,
     out: Path,
-    on_epoch: Callable[[TrialEpochRecord], None],
-    clock: Callable[[], float] = time.monotonic,
+    on_epoch: Callable[[TrainEpoch], None],
+    resume: bool = False,
 ) -> TrainResult:
     """Prepare, fold, measure the floor, train all folds, and write the result.
 
@@ -85,17 +117,18 @@ def train_single(
     config : the configuration; ``training.workers`` above 1 goes through Ray Train
     roots : BIDS trees
     shards_root : folder of all shard sets
-    out : folder of this result; must not exist yet
-    on_epoch : told after each epoch of all folds
-    clock : seconds, for the time spent in training
+    out : folder of this result; must not exist yet, or with ``resume`` hold a training that was
+        interrupted
+    on_epoch : told after each epoch
+    resume : whether to go on from the last epoch of an interrupted training
 
     Raises
     ------
     SearchError
-        Where ``out`` exists already.
+        Where ``out`` exists already; with ``resume`` where it does not, or was finished, or was
+        begun with another configuration or other data.
     """
-    if out.exists():
-        raise SearchError(f"{out} exists already. Give another folder with --out, or remove it.")
+    _refuse_wrong_start(out, resume=resume)
     if Path(config.target).is_file():
         # Workers run in folders of their own.
         config = config.model_copy(update={"target": str(Path(config.target).absolute())})
@@ -106,31 +139,124 @@ def train_single(
     shards = ShardSet.open(prepared.shards)
     data, feeding_notes = _open(shards, target, config)
     folds = draw_trial_folds(data, config)
-    floor = measure_floor(shards, data.table, folds, target=target, scheme=config.folds.scheme)
-    out.mkdir(parents=True)
     manifest = fold_manifest(folds, data.table, config.folds)
-    _write_json(out / "folds.json", manifest)
-    begin = clock()
-    last, fold_records = _fit(data, shards, folds, config, out, on_epoch)
-    seconds = clock() - begin
+    _begin(out, config, {"shards": data.content_hash, "folds": manifest["content_hash"]}, resume)
+    floor = measure_floor(shards, data.table, folds, target=target, scheme=config.folds.scheme)
+    write_json(out / "folds.json", manifest)
+    watch = _Watch(out / SECONDS_NAME, config, len(folds), on_epoch)
+    last, fold_records = _fit(data, shards, folds, config, out, watch)
     seen = {(f.fold, f.epoch): f.num_sequences for record in last for f in record.folds}
     result = TrainResult(
         score=last[-1].score,
         floor=floor,
         folds=fold_records,
-        seconds=seconds,
-        sequences_per_second=sum(seen.values()) / max(seconds, 1e-9),
+        seconds=watch.seconds,
+        sequences_per_second=sum(seen.values()) / max(watch.seconds, 1e-9),
         checkpoint=out / "checkpoints",
         refused=tuple(asdict(p) for p in (*table.refused_files, *prepared.refused)),
         notes=(
             *left_out_notes(table, prepared.notes, data.table, manifest),
             *feeding_notes,
+            *dict.fromkeys(note for record in fold_records for note in record.notes),
         ),
     )
-    _write_json(
-        out / "result.json", {**result.to_json(), "config": config.model_dump(mode="json")}
-    )
+    write_json(out / RESULT_NAME, {**result.to_json(), "config": config.model_dump(mode="json")})
+    _states(out).drop()
     return result
+
+
+def _states(out: Path) -> StateFolder:
+    return StateFolder(path=out / STATE_NAME)
+
+
+def _refuse_wrong_start(out: Path, *, resume: bool) -> None:
+    if not resume and out.exists():
+        is_unfinished = (out / BEGUN_NAME).is_file() and not (out / RESULT_NAME).is_file()
+        what = "holds an interrupted training" if is_unfinished else "exists already"
+        remedy = "Continue it with --resume, or give" if is_unfinished else "Give"
+        raise SearchError(f"{out} {what}. {remedy} another folder with --out, or remove it.")
+    if resume and not (out / BEGUN_NAME).is_file():
+        raise SearchError(
+            f"No training was begun in {out}: it holds no {BEGUN_NAME}. "
+            "Leave --resume away, or give the folder of one that was begun with --out."
+        )
+    if resume and (out / RESULT_NAME).is_file():
+        raise SearchError(
+            f"The training in {out} is finished: its score is in {RESULT_NAME}. "
+            "Give another folder with --out to train again."
+        )
+
+
+def _begin(out: Path, config: TrialConfig, data: Mapping[str, str], resume: bool) -> None:
+    """Write what a training begins with, or refuse to continue one with anything else."""
+    now = {"config": config.model_dump(mode="json"), "data": dict(data)}
+    if not resume:
+        write_json(out / BEGUN_NAME, now)
+        return
+    free = {f"config.training.{name}" for name in FREE_TO_CHANGE}
+    found = [
+        told for path, told in differences(read_json(out / BEGUN_NAME), now) if path not in free
+    ]
+    if found:
+        more = f"; and {len(found) - MAX_DIFFERENCES} more" if len(found) > MAX_DIFFERENCES else ""
+        raise SearchError(
+            f"The training in {out} was begun with other inputs: "
+            f"{'; '.join(found[:MAX_DIFFERENCES])}{more}. "
+            "Restore them to continue it, or give another folder with --out."
+        )
+
+
+class _Watch:
+    """Measures the time spent in training over all sessions, and tells how far it is.
+
+    Parameters
+    ----------
+    path : keeps the seconds of earlier sessions
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        config: TrialConfig,
+        num_folds: int,
+        on_epoch: Callable[[TrainEpoch], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path, self._on_epoch, self._clock = path, on_epoch, clock
+        is_by_fold = config.training.fold_order == "fold"
+        self._num_records = config.training.num_epochs * (num_folds if is_by_fold else 1)
+        told = read_json(path) if path.is_file() else {"seconds": 0.0, "num_records": 0}
+        self._seconds_before, self._num_before = told["seconds"], told["num_records"]
+        self._begin = clock()
+        self._seen: set[tuple[str, int]] = set()
+        self._num_sequences = 0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds over all sessions."""
+        return self._seconds_before + self._clock() - self._begin
+
+    def tell(self, record: TrialEpochRecord) -> None:
+        """Take the record of the next epoch."""
+        new = [fold for fold in record.folds if (fold.fold, fold.epoch) not in self._seen]
+        self._seen |= {(fold.fold, fold.epoch) for fold in new}
+        seconds = self._clock() - self._begin
+        num_done = record.epoch + 1 - self._num_before
+        rate = left = 0.0
+        if num_done > 0:
+            self._num_sequences += sum(fold.num_sequences for fold in new)
+            rate = self._num_sequences / max(seconds, 1e-9)
+            left = seconds / num_done * (self._num_records - record.epoch - 1)
+            write_json(self._path, {"seconds": self.seconds, "num_records": record.epoch + 1})
+        self._on_epoch(
+            TrainEpoch(
+                record=record,
+                num_records=self._num_records,
+                sequences_per_second=rate,
+                seconds_left=left,
+            )
+        )
 
 
 def _open(
@@ -149,23 +275,19 @@ def _fit(
     folds: tuple[Fold, ...],
     config: TrialConfig,
     out: Path,
-    on_epoch: Callable[[TrialEpochRecord], None],
+    watch: _Watch,
 ) -> tuple[list[TrialEpochRecord], tuple[FoldRecord, ...]]:
     if config.training.workers > 1:
         from spectrum.training.workers import fit_trial_on_workers
 
         return fit_trial_on_workers(
-            shards.path, config, storage=out, folds=folds, on_epoch=on_epoch
+            shards.path, config, storage=out, folds=folds, on_epoch=watch.tell
         )
     epochs: list[TrialEpochRecord] = []
-    fitting = fit_trial(data, folds, config, checkpoints=out / "checkpoints")
+    fitting = fit_trial(data, folds, config, checkpoints=out / "checkpoints", states=_states(out))
     while True:
         try:
             epochs.append(next(fitting))
         except StopIteration as stop:
             return epochs, stop.value
-        on_epoch(epochs[-1])
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        watch.tell(epochs[-1])

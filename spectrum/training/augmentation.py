@@ -87,11 +87,13 @@ class Augmentation:
     def _draw(self, use: str, part: slice, num_global: int, width: int = 1) -> Tensor:
         """Return even numbers in [0, 1) for a part of this batch, (B, width), on the device.
 
-        They are drawn on the CPU, so that they are the same on every device.
+        They are drawn on the CPU, so that they are the same on every device, and sent there
+        without waiting for what the device still computes.
         """
         generator = torch.Generator()
         generator.manual_seed(derived_seed(self.seed, self.batch_index, use))
-        return torch.rand((num_global, width), generator=generator)[part].to(self.device)
+        drawn = torch.rand((num_global, width), generator=generator)[part]
+        return drawn.to(self.device, non_blocking=True)
 
     def _mirror(self, slices_BTSHW: Tensor, part: slice, num_global: int) -> Tensor:
         if not self.config.mirror_fraction:

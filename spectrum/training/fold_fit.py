@@ -1,6 +1,7 @@
 """One fold in the making: its model and optimiser, what is kept, and when it ends.
 
-Not here: how an epoch's steps are computed (``step``) and how sequences are drawn (``batches``).
+Not here: how an epoch's steps are computed (``step``), how sequences are drawn (``batches``), and
+how a fold goes on after a stop (``course``).
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from spectrum.training.augmentation import LEFT_RIGHT_AXIS, Augmentation
 from spectrum.training.batches import draw_epoch, iter_batches, num_steps
 from spectrum.training.checkpoints import CheckpointHeader, scales_in_header, write_checkpoint
 from spectrum.training.feeds import Feed
+from spectrum.training.fold_state import FitState, KeptState, put_back, tensors_of
 from spectrum.training.harmonising import feed_of_fold, harmonisation_of
+from spectrum.training.micro_batch import probed_num_parts
+from spectrum.training.mixing import Mixing, draw_mixing
 from spectrum.training.place import Place
 from spectrum.training.predictions import Evaluation, Evaluator
 from spectrum.training.schedule import lr_at
@@ -68,6 +72,8 @@ class FoldFit:
         )
         with own_rng(self._seed("weights"), place.device):
             self.model = _build(feed, config).to(place.device)
+        if config.training.gradient_checkpointing:
+            self.model.encoder.set_grad_checkpointing()
         self.level = feed.level(self.training.to(place.device))
         self.model.input_scale.fill_(1.0 / self.level)
         self.stepper = Stepper(
@@ -78,8 +84,15 @@ class FoldFit:
             config=config,
             place=place,
         )
-        inputs = self.stepper.inputs
-        self.evaluator = Evaluator(feed=feed, fold=fold, place=place, inputs=inputs)
+        if config.optimizer.accumulation_steps == "auto":
+            self.stepper.num_parts = self._probed_num_parts()
+        self.evaluator = Evaluator(
+            feed=feed,
+            fold=fold,
+            place=place,
+            inputs=self.stepper.inputs,
+            batch_size=config.training.evaluation_batch_size,
+        )
         self.kept: Kept | None = None
 
     def advance(self) -> EpochRecord:
@@ -120,7 +133,39 @@ class FoldFit:
             loss=kept.validation.loss,
             checkpoint="" if checkpoint is None else str(checkpoint),
             predictions=kept.validation.predictions,
+            notes=self.stepper.notes,
         )
+
+    def state(self) -> FitState:
+        """Return what the fold needs to go on from here, without records."""
+        kept = None
+        if self.kept is not None:
+            kept = KeptState(self.kept.epoch, self.kept.monitor_loss, self.kept.weights)
+        model, optimizer = self.model, self.stepper.optimizer
+        return FitState(
+            epoch=self.epoch,
+            is_finished=self.is_finished,
+            tensors={} if self.is_finished else tensors_of(model, optimizer),
+            scaler=self.stepper.scaler.state_dict(),
+            kept=kept,
+        )
+
+    def restore(self, state: FitState) -> None:
+        """Go on from a state, with the records of the epochs that it has done."""
+        self.epoch, self.is_finished = state.epoch, state.is_finished
+        if not state.is_finished:
+            put_back(state.tensors, self.model, self.stepper.optimizer)
+            self.stepper.scaler.load_state_dict(dict(state.scaler))
+        if state.kept is not None:
+            record = state.records[state.kept.epoch]
+            validation = Evaluation(
+                loss=record.validation_loss,
+                accuracy=record.validation_accuracy,
+                predictions=record.predictions,
+            )
+            self.kept = Kept(
+                state.kept.epoch, state.kept.monitor_loss, validation, state.kept.weights
+            )
 
     def _train_epoch(self) -> Totals:
         training = self.config.training
@@ -141,11 +186,35 @@ class FoldFit:
         )
         self.model.train()
         batches = [order[part] for part in iter_batches(len(order), training.batch_size)]
-        own = self.feed.iter_read([batch[self.place.part(len(batch))] for batch in batches])
-        for index, (batch, slices_BTSHW) in enumerate(zip(batches, own, strict=True)):
-            lr = self._lr(self.epoch * self.steps_per_epoch + index)
-            self.stepper.step(batch, slices_BTSHW, lr=lr, augmentation=augmentation)
+        mixings = [self._mixing(batch, index) for index, batch in enumerate(batches)]
+        own = self.feed.iter_read([*map(self._own_part, batches, mixings)])
+        drawn = zip(batches, mixings, own, strict=True)
+        for index, (batch, mixing, slices_BTSHW) in enumerate(drawn):
+            self.stepper.step(
+                batch,
+                slices_BTSHW,
+                lr=self._lr(self.epoch * self.steps_per_epoch + index),
+                augmentation=augmentation,
+                mixing=mixing,
+            )
         return self._checked(self.stepper.read_totals())
+
+    def _probed_num_parts(self) -> int:
+        num_sequences = math.ceil(self.config.training.batch_size / self.place.num_workers)
+        with own_rng(self._seed("probe"), self.place.device):
+            return probed_num_parts(self.stepper, num_sequences=num_sequences)
+
+    def _mixing(self, batch: Tensor, batch_index: int) -> Mixing | None:
+        alpha = self.config.training.mixup_alpha
+        if not alpha:
+            return None
+        seed = self._seed("augmentation")
+        return draw_mixing(batch, alpha=alpha, seed=seed, batch_index=batch_index)
+
+    def _own_part(self, batch: Tensor, mixing: Mixing | None) -> Tensor:
+        """Return the sequences that this worker reads of a global batch."""
+        own = self.place.part(len(batch))
+        return batch[own] if mixing is None else torch.cat([batch[own], mixing.partners[own]])
 
     def _checked(self, totals: Totals) -> Totals:
         if not (math.isfinite(totals.loss) and math.isfinite(totals.gradient_norm)):

@@ -44,6 +44,12 @@ class Place:
         """Workers that share every batch."""
         return self.parallel.num_workers
 
+    def has_room_for(self, num_bytes: int) -> bool:
+        """Return whether so much takes at most a quarter of a GPU's memory; a CPU has room."""
+        if self.device.type != "cuda":
+            return True
+        return 4 * num_bytes <= torch.cuda.get_device_properties(self.device).total_memory
+
     def part(self, count: int) -> slice:
         """Return this worker's part of ``count`` things; the parts cover all, without overlap."""
         rank, num_workers = self.parallel.rank, self.parallel.num_workers

@@ -25,9 +25,6 @@ __all__ = ["Evaluation", "Evaluator"]
 VOXELS_ALONE = ModelInputs()
 """Nothing besides voxels."""
 
-SEQUENCES_PER_BATCH = 32
-"""Sequences in one forward pass without gradients."""
-
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
@@ -46,6 +43,7 @@ class Evaluator:
     fold: Fold
     place: Place
     inputs: ModelInputs = VOXELS_ALONE
+    batch_size: int = 32
 
     def evaluate(self, model: nn.Module, unit_indices: tuple[int, ...]) -> Evaluation:
         """Return loss, accuracy and predictions of some units.
@@ -75,7 +73,7 @@ class Evaluator:
         own = self.place.part(len(sequences))
         model.eval()
         with torch.inference_mode():
-            parts = list(iter_batches(own.stop - own.start, SEQUENCES_PER_BATCH))
+            parts = list(iter_batches(own.stop - own.start, self.batch_size))
             slices_of_part = self.feed.iter_read([indices[own][part] for part in parts])
             for part, slices_BTSHW in zip(parts, slices_of_part, strict=True):
                 inputs = self.inputs.of(indices[own][part])

@@ -11,7 +11,7 @@ from typing import Any
 
 from spectrum.records import EpochRecord, ScoreRecord, TrialEpochRecord
 
-__all__ = ["FollowedRecords", "append_record", "record_from_json"]
+__all__ = ["FollowedRecords", "append_record", "cut_to_lines", "record_from_json"]
 
 SECONDS_BETWEEN_LOOKS = 0.5
 """How often a followed file is looked at."""
@@ -24,9 +24,20 @@ def append_record(path: Path, record: TrialEpochRecord) -> None:
         "score": record.score.to_json(),
         "folds": [fold.to_json() for fold in record.folds],
         "finished": record.finished,
+        "ended_folds": record.ended_folds,
     }
     with path.open("a", encoding="utf-8") as lines:
         lines.write(json.dumps(value, allow_nan=False) + "\n")
+
+
+def cut_to_lines(path: Path) -> int:
+    """Cut a line that a kill left without its end; return how many lines there are."""
+    content = path.read_bytes()
+    end = content.rfind(b"\n") + 1
+    if end < len(content):
+        with path.open("r+b") as file:
+            file.truncate(end)
+    return content.count(b"\n")
 
 
 def record_from_json(value: dict[str, Any]) -> TrialEpochRecord:
@@ -37,6 +48,7 @@ def record_from_json(value: dict[str, Any]) -> TrialEpochRecord:
         score=ScoreRecord(**{**score, "ci95": tuple(score["ci95"])}),
         folds=tuple(EpochRecord(**fold) for fold in value["folds"]),
         finished=value["finished"],
+        ended_folds=tuple(value.get("ended_folds", ())),
     )
 
 

@@ -63,7 +63,7 @@ class RunFeed:
         """Yield the float32 slices (B, T, S, H, W) of each part (B,) of sequences, in order."""
         indices = [part.cpu().numpy() for part in parts]
         for slices_BTSHW in self._iter_gathered(indices):
-            yield torch.from_numpy(slices_BTSHW).to(self.device).float()
+            yield torch.from_numpy(slices_BTSHW).to(self.device, non_blocking=True).float()
 
     def _iter_gathered(self, parts: Sequence[NDArray[np.int64]]) -> Iterator[Slices]:
         if self.source.is_in_memory:

@@ -1,9 +1,9 @@
 """One optimiser step: loss and gradient of a global batch, summed over parts and over workers.
 
-A sequence's loss is its cross-entropy with label smoothing over the fold's classes, times the
-weight of its class; the batch's loss is their sum over the batch's weight sum. Each worker adds
-its own sequences, and gradients are summed in one buffer, so the result is that of the whole batch
-whatever it was divided into, uneven last batches included.
+A sequence's loss over the fold's classes (``losses``) is taken times the weight of its class; the
+batch's loss is their sum over the batch's weight sum. Each worker adds its own sequences, and
+gradients are summed in one buffer, so the result is that of the whole batch whatever it was
+divided into, uneven last batches included. Nothing here waits for the device but ``read_totals``.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from spectrum.config import TrialConfig
 from spectrum.data.units import Fold
 from spectrum.training.augmentation import Augmentation
 from spectrum.training.batches import iter_batches
+from spectrum.training.compiling import CompiledForward
 from spectrum.training.feeds import Feed
+from spectrum.training.losses import class_weights, sequence_losses
+from spectrum.training.mixing import Mixing
 from spectrum.training.model_inputs import ModelInputs
 from spectrum.training.place import Place
 from spectrum.training.schedule import build_optimizer, set_lr
 
-__all__ = ["Stepper", "Totals", "class_weights"]
+__all__ = ["Stepper", "Totals"]
 
 NUM_TOTALS = 6
 """Added up on the device over an epoch: weighted loss, weight, hits, sequences, norms, steps."""
@@ -39,16 +41,6 @@ class Totals:
     accuracy: float
     gradient_norm: float
     num_sequences: int
-
-
-def class_weights(class_index: Tensor, num_classes: int, *, is_balanced: bool) -> Tensor:
-    """Return the weight of each class, (K,): N / (K n) for a class with n of N sequences, or 1."""
-    counts = torch.bincount(class_index, minlength=num_classes).double()
-    if not is_balanced:
-        return torch.ones_like(counts, dtype=torch.float32)
-    num_present = (counts > 0).sum()
-    weights = len(class_index) / (num_present * counts.clamp(min=1.0))
-    return torch.where(counts > 0, weights, 0.0).float()
 
 
 class Stepper:
@@ -71,6 +63,7 @@ class Stepper:
         place: Place,
     ) -> None:
         self.model = model
+        self.forward = CompiledForward(model) if config.training.compile else model
         self.feed = feed
         self.inputs = ModelInputs.of_feed(feed, config.model)
         self.config = config
@@ -87,27 +80,68 @@ class Stepper:
         self.optimizer = build_optimizer(model, config.optimizer)
         self.scaler = place.scaler()
         self.gradient = _flat_gradient(model)
+        wanted = config.optimizer.accumulation_steps
+        self.num_parts = 1 if wanted == "auto" else wanted
         self.totals = torch.zeros(NUM_TOTALS, dtype=torch.float64, device=feed.device)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was asked for and could not be had."""
+        note = self.forward.note if isinstance(self.forward, CompiledForward) else ""
+        return (note,) if note else ()
+
     def step(
-        self, batch: Tensor, slices_BTSHW: Tensor, *, lr: float, augmentation: Augmentation
+        self,
+        batch: Tensor,
+        slices_BTSHW: Tensor,
+        *,
+        lr: float,
+        augmentation: Augmentation,
+        mixing: Mixing | None = None,
     ) -> None:
         """Make one step on a global batch of sequence indices (B,).
 
         Parameters
         ----------
         slices_BTSHW : of this worker's part of the batch alone
+            With ``mixing`` the partners of the part follow it.
         lr : of this step
         augmentation : of this epoch
+        mixing : of the global batch
         """
         set_lr(self.optimizer, lr)
         self.gradient.zero_()
-        weight_sum = self.weights_K[self.feed.class_index[batch]].sum()
         own = self.place.part(len(batch))
-        slices = augmentation.apply(slices_BTSHW, part=own, num_global=len(batch))
+        weight_sum = self._weights(batch, mixing).sum()
+        own_mixing = None if mixing is None else mixing.part(own)
+        slices = slices_BTSHW if own_mixing is None else own_mixing.mix(slices_BTSHW)
+        slices = augmentation.apply(slices, part=own, num_global=len(batch))
         for part in self._parts(len(slices)):
-            self._accumulate(slices[part], batch[own][part], weight_sum)
+            part_mixing = None if own_mixing is None else own_mixing.part(part)
+            self._accumulate(slices[part], batch[own][part], weight_sum, part_mixing)
         self._update()
+
+    def rehearse(self, num_sequences: int) -> None:
+        """Compute one part of so many sequences of zeros, and forget its gradient and its sums."""
+        source = self.feed.source
+        shape = (num_sequences, source.table.num_volumes, *source.volume_shape)
+        slices = torch.zeros(shape, device=self.place.device)
+        sequences = torch.zeros(num_sequences, dtype=torch.int64, device=self.place.device)
+        self.model.train()
+        self._accumulate(slices, sequences, torch.ones((), device=self.place.device), None)
+        self.gradient.zero_()
+        self.totals.zero_()
+
+    def move(self, device: torch.device) -> None:
+        """Move weights and optimiser; gradients, which no step needs of another, stay behind."""
+        for parameter in self.model.parameters():
+            parameter.grad = None
+        self.gradient = torch.empty(0)
+        self.model.to(device)
+        for state in self.optimizer.state.values():
+            state.update({name: value.to(device) for name, value in state.items()})
+        if device == self.place.device:
+            self.gradient = _flat_gradient(self.model)
 
     def read_totals(self) -> Totals:
         """Return the sums of the epoch over all workers, and set them to zero."""
@@ -123,27 +157,44 @@ class Stepper:
         )
 
     def _parts(self, num_own: int) -> Iterator[slice]:
-        size = math.ceil(max(1, num_own) / self.config.optimizer.accumulation_steps)
+        size = math.ceil(max(1, num_own) / self.num_parts)
         return iter_batches(num_own, size)
 
-    def _accumulate(self, slices_BTSHW: Tensor, sequences: Tensor, weight_sum: Tensor) -> None:
+    def _accumulate(
+        self,
+        slices_BTSHW: Tensor,
+        sequences: Tensor,
+        weight_sum: Tensor,
+        mixing: Mixing | None,
+    ) -> None:
+        with self.place.autocast():
+            logits_BK = self.forward(slices_BTSHW, **self.inputs.of(sequences))
+            logits_BK = logits_BK[:, self.classes].float()
+        loss_sum = self._loss_sum(logits_BK, sequences, None if mixing is None else mixing.share_B)
+        if mixing is not None:
+            loss_sum = loss_sum + self._loss_sum(logits_BK, mixing.partners, 1.0 - mixing.share_B)
+        torch.autograd.backward(self.scaler.scale(loss_sum / weight_sum))
+        local = self.local_class[self.feed.class_index[sequences]]
+        hits = (logits_BK.detach().argmax(dim=1) == local).sum()
+        weight = self._weights(sequences, mixing).sum()
+        self.totals[:3] += torch.stack([loss_sum.detach(), weight, hits]).double()
+        self.totals[3] += len(sequences)
+
+    def _loss_sum(self, logits_BK: Tensor, sequences: Tensor, share_B: Tensor | None) -> Tensor:
+        """Sum the weighted losses that logits have for the classes of some sequences."""
         true_class = self.feed.class_index[sequences]
         weights = self.weights_K[true_class]
-        local = self.local_class[true_class]
-        with self.place.autocast():
-            logits_BK = self.model(slices_BTSHW, **self.inputs.of(sequences))
-            logits_BK = logits_BK[:, self.classes].float()
-        losses = functional.cross_entropy(
-            logits_BK,
-            local,
-            reduction="none",
-            label_smoothing=self.config.training.label_smoothing,
+        losses = sequence_losses(logits_BK, self.local_class[true_class], self.config.training)
+        return (losses * (weights if share_B is None else weights * share_B)).sum()
+
+    def _weights(self, sequences: Tensor, mixing: Mixing | None) -> Tensor:
+        """Return the weight of each sequence (B,), that of its partner mixed in."""
+        weights = self.weights_K[self.feed.class_index[sequences]]
+        if mixing is None:
+            return weights
+        return torch.lerp(
+            self.weights_K[self.feed.class_index[mixing.partners]], weights, mixing.share_B
         )
-        loss_sum = (losses * weights).sum()
-        torch.autograd.backward(self.scaler.scale(loss_sum / weight_sum))
-        hits = (logits_BK.detach().argmax(dim=1) == local).sum()
-        self.totals[:3] += torch.stack([loss_sum.detach(), weights.sum(), hits]).double()
-        self.totals[3] += len(sequences)
 
     def _update(self) -> None:
         self.place.sum(self.gradient)

@@ -1,8 +1,10 @@
 """Data-parallel fits through Ray Train: the same loop on several workers, one batch over all.
 
-Workers of one node share one copy of the volumes where it fits; each draws the same batches and
-computes its part; gradients and predictions are summed by ``torch.distributed`` (gloo on CPUs,
-nccl on GPUs). Not here: where Ray is started or joined, which the caller has done.
+Each worker draws the same batches and computes its part; gradients and predictions are summed by
+``torch.distributed`` (gloo on CPUs, nccl on GPUs). Workers of one node share one copy of the
+volumes where it fits. A worker that dies takes the others with it; all begin again from the last
+state that the first one wrote, at most ``training.max_failures`` times. Not here: where Ray is
+started or joined, which the caller has done.
 
 Inside a Tune trial the trial holds its own resources while Train asks for more: give the trial
 ``node:__internal_head__: 0.001`` and bound how many run at once, or both wait for ever.
@@ -10,6 +12,7 @@ Inside a Tune trial the trial holds its own resources while Train asks for more:
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,20 +24,36 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from spectrum.config import TrialConfig
 from spectrum.data.shards import ShardSet
 from spectrum.data.units import Fold
-from spectrum.errors import ConfigError, SpectrumError, TrainingError
+from spectrum.errors import (
+    CheckpointError,
+    ConfigError,
+    LeakageError,
+    SpectrumError,
+    TrainingError,
+)
 from spectrum.records import FoldRecord, TrialEpochRecord
 from spectrum.targets import read_target
 from spectrum.training.feeding import open_sequences
 from spectrum.training.feeds import Sequences
 from spectrum.training.node_copies import NodeCopies
 from spectrum.training.place import Parallel
-from spectrum.training.record_lines import FollowedRecords, append_record
+from spectrum.training.record_lines import FollowedRecords, append_record, cut_to_lines
+from spectrum.training.state_files import StateFolder
 from spectrum.training.trial import draw_trial_folds, fit_trial
 
 __all__ = ["fit_trial_on_workers"]
 
 RECORDS_NAME = "records.jsonl"
-"""One line for each epoch of all folds, written by the first worker."""
+"""One line for each epoch, written by the first worker."""
+
+RAY_NAME = "train"
+"""Folder of Ray Train's own files, which nothing reads after the fit."""
+
+STATE_NAME = "state"
+"""Folder of the states of an unfinished fit."""
+
+MET_BY_ALL = (CheckpointError, ConfigError, LeakageError, TrainingError)
+"""Errors that all workers raise at the same step, so that none is left waiting for the others."""
 
 R = TypeVar("R")
 
@@ -54,7 +73,8 @@ def fit_trial_on_workers(
     ----------
     shards : folder of the shard set, readable on every node
     storage : folder that every node can write
-        Gets ``records.jsonl``, ``checkpoints/`` and Ray Train's own folder ``train/``.
+        Gets ``records.jsonl``, ``checkpoints/``, the states of the unfinished fit and Ray Train's
+        own folder ``train/``. What an interrupted fit left there is gone on from.
     num_workers : >= 1, or None for ``training.workers``
         Each gets one CPU, and one GPU where ``training.device`` asks for it or Ray has enough.
     folds : or None to draw them from ``folds`` of the configuration
@@ -73,14 +93,19 @@ def fit_trial_on_workers(
         "config": config.model_dump(mode="json"),
         "folds": None if folds is None else tuple(folds),
         "storage": str(storage.absolute()),
+        "max_failures": config.training.max_failures,
     }
     has_gpus = _has_gpus(config, num_workers)
     _check_resources(num_workers, has_gpus=has_gpus)
     storage.mkdir(parents=True, exist_ok=True)
     (storage / RECORDS_NAME).write_text("", encoding="utf-8")
+    # Ray Train would take up what an earlier session left there; our state is the truth.
+    shutil.rmtree(storage / RAY_NAME, ignore_errors=True)
     trainer = _trainer(job, num_workers, has_gpus=has_gpus)
     with FollowedRecords(storage / RECORDS_NAME, on_epoch or _ignore):
         result = _fit(trainer)
+    if isinstance(result.return_value, SpectrumError):
+        raise result.return_value
     epochs, records = result.return_value
     return epochs, records
 
@@ -112,7 +137,11 @@ def _trainer(job: dict[str, Any], num_workers: int, *, has_gpus: bool) -> TorchT
         train_loop_config=job,
         torch_config=TorchConfig(backend="nccl" if has_gpus else "gloo"),
         scaling_config=train.ScalingConfig(num_workers=num_workers, use_gpu=has_gpus),
-        run_config=train.RunConfig(name="train", storage_path=job["storage"]),
+        run_config=train.RunConfig(
+            name=RAY_NAME,
+            storage_path=job["storage"],
+            failure_config=train.FailureConfig(max_failures=job["max_failures"]),
+        ),
     )
 
 
@@ -137,13 +166,26 @@ def _cause(failure: BaseException) -> BaseException:
     return failure
 
 
-def _work(job: dict[str, Any]) -> tuple[list[TrialEpochRecord], tuple[FoldRecord, ...]]:
-    """Fit the trial as one worker among all."""
+Fitted = tuple[list[TrialEpochRecord], tuple[FoldRecord, ...]]
+
+
+def _work(job: dict[str, Any]) -> Fitted | SpectrumError:
+    """Fit the trial as one worker among all.
+
+    An error that every worker meets is returned, since Ray Train would begin again after one that
+    is raised.
+    """
+    try:
+        return _fit_own_part(job)
+    except MET_BY_ALL as err:
+        return err
+
+
+def _fit_own_part(job: dict[str, Any]) -> Fitted:
     context = train.get_context()
     parallel = Parallel(rank=context.get_world_rank(), num_workers=context.get_world_size())
     config = TrialConfig.model_validate(job["config"])
-    copies = NodeCopies()
-    data = _read(Path(job["shards"]), config, copies)
+    data = _read(Path(job["shards"]), config, NodeCopies())
     storage = Path(job["storage"])
     fitting = fit_trial(
         data,
@@ -151,6 +193,7 @@ def _work(job: dict[str, Any]) -> tuple[list[TrialEpochRecord], tuple[FoldRecord
         config,
         parallel=parallel,
         checkpoints=storage / "checkpoints",
+        states=StateFolder(path=storage / STATE_NAME),
     )
     epochs: list[TrialEpochRecord] = []
     records = _collect(fitting, epochs, storage if parallel.rank == 0 else None)
@@ -162,6 +205,8 @@ def _collect(
     epochs: list[TrialEpochRecord],
     storage: Path | None,
 ) -> R:
+    """Take all records; the first worker writes those that no attempt before it has written."""
+    num_written = 0 if storage is None else cut_to_lines(storage / RECORDS_NAME)
     while True:
         try:
             record = next(fitting)
@@ -170,7 +215,7 @@ def _collect(
             return final
         epochs.append(record)
         train.report({"epoch": record.epoch, "score": record.score.value})
-        if storage is not None:
+        if storage is not None and len(epochs) > num_written:
             append_record(storage / RECORDS_NAME, record)
 
 

@@ -229,6 +229,7 @@ def test_the_flags_of_the_command_line_are_these() -> None:
             "--json",
             "--multi-echo",
             "--out",
+            "--resume",
             "--set",
             "--shards",
             "--space",

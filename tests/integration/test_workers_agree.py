@@ -27,6 +27,7 @@ CONFIG = tiny_config(
     training__spatial_mask_fraction=0.2,
     training__intensity_scale_fraction=0.1,
     training__intensity_shift_fraction=0.1,
+    training__mixup_alpha=0.4,
     training__stream_gib=1e-5,
 )
 """Seven sequences a batch: parts of unequal size, and an uneven last batch. All augmentations."""

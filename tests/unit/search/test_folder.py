@@ -120,3 +120,15 @@ def test_the_best_trial_is_copied_with_its_line(tmp_path: Path) -> None:
         folder.write_best(best)
     assert json.loads((folder.best / "trial.json").read_text()) == best
     assert (folder.best / "checkpoints/a.safetensors").read_bytes() == b"x"
+
+
+def test_a_trial_that_begins_again_keeps_its_state_and_nothing_else(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path / "s")
+    folder.begin_records(3)
+    for name in ("state/first/state.json", "checkpoints/first/model.json", "records.jsonl"):
+        (folder.trial(3) / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder.trial(3) / name).write_text("{}")
+    folder.begin_records(3)
+    assert [path.name for path in folder.trial(3).iterdir()] == ["state"]
+    folder.drop_state(3)
+    assert list(folder.trial(3).iterdir()) == []

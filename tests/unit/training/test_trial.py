@@ -59,3 +59,44 @@ def test_each_fold_has_its_checkpoint(tmp_path: Path) -> None:
     _, folds = fit(data, halves(data), tiny_config(), tmp_path)
     assert [Path(fold.checkpoint).name for fold in folds] == ["first", "second"]
     assert all((Path(fold.checkpoint) / "model.json").is_file() for fold in folds)
+
+
+def test_fold_by_fold_gives_the_folds_of_epoch_by_epoch_bit_for_bit(tmp_path: Path) -> None:
+    data = planted_data(effect=0.3, num_subjects=12)
+    paths = {"model__drop_rate": 0.1, "training__num_epochs": 12, "optimizer__lr": 0.01}
+    for patience in (None, 1):
+        config = tiny_config(**paths, training__patience_epochs=patience)
+        by_fold = tiny_config(
+            **paths, training__patience_epochs=patience, training__fold_order="fold"
+        )
+        one, folds_one = fit(data, halves(data), config, tmp_path)
+        two, folds_two = fit(data, halves(data), by_fold, tmp_path)
+        assert folds_one == folds_two
+        assert one[-1].score == two[-1].score
+        assert one[-1].folds == two[-1].folds
+        for index, fold in enumerate(folds_one):
+            alone = [r.folds[index] for r in two if len(r.folds) == index + 1]
+            assert alone == list(fit_fold(data, halves(data)[index], config))
+            assert fold.fold == alone[0].fold
+
+
+def test_fold_by_fold_tells_after_each_fold_how_its_subjects_did() -> None:
+    data = planted_data(effect=1.5)
+    config = tiny_config(training__fold_order="fold")
+    records, folds = fit(data, halves(data), config)
+    assert [record.epoch for record in records] == list(range(6))
+    assert [record.ends_fold for record in records] == [False, False, True] * 2
+    assert [record.ended_folds for record in records[2:4]] == [("first",)] * 2
+    assert records[-1].ended_folds == ("first", "second")
+    assert [record.finished for record in records] == [False] * 5 + [True]
+    for record, fold in zip((records[2], records[5]), folds, strict=True):
+        groups = {prediction.group for prediction in fold.predictions}
+        assert groups <= set(record.score.by_group)
+    assert set(records[2].score.by_group) == {p.group for p in folds[0].predictions}
+
+
+def test_folds_that_wait_on_the_host_give_the_same_numbers(tmp_path: Path) -> None:
+    data = planted_data()
+    config = tiny_config(model__drop_rate=0.1)
+    moved = tiny_config(model__drop_rate=0.1, training__idle_folds="host")
+    assert fit(data, halves(data), moved, tmp_path) == fit(data, halves(data), config, tmp_path)

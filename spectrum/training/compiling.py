@@ -1,0 +1,50 @@
+"""A model that goes through ``torch.compile`` where that works, and says why where it does not."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["CompiledForward"]
+
+
+MAX_REASON: Final = 200
+"""Characters of torch's account of a failure that are kept."""
+
+
+class CompiledForward:
+    """Calls a model compiled; after the first failure to compile, as it is.
+
+    Random numbers are drawn by torch's own generators, so that dropout is the same as without.
+    Weights stay those of the model; ``note`` says why it is not compiled, "" where it is.
+    """
+
+    def __init__(self, model: nn.Module, *, backend: Any = "inductor") -> None:
+        # Here, since it takes seconds that a fit without it should not spend.
+        from torch._dynamo.exc import TorchDynamoException
+
+        self._refusal = TorchDynamoException
+        self.note = ""
+        self._model = model
+        options: dict[str, Any] | None = None
+        if backend == "inductor":
+            options = {"fallback_random": True}
+        self._compiled = torch.compile(model, backend=backend, options=options)
+
+    def __call__(self, *inputs: Any, **named: Any) -> Tensor:
+        """Return what the model returns."""
+        if not self.note:
+            try:
+                logits: Tensor = self._compiled(*inputs, **named)
+            except self._refusal as err:
+                reason = " ".join(f"{type(err).__name__}: {err}".split())[:MAX_REASON]
+                self.note = (
+                    f"training.compile is on, but torch.compile refused the model: {reason}. "
+                    "It was trained without."
+                )
+            else:
+                return logits
+        plain: Tensor = self._model(*inputs, **named)
+        return plain

@@ -1,0 +1,141 @@
+"""The course of one fold from its first epoch to its last, across stops.
+
+Epochs that an interrupted fit has recorded are told again as they were, then the fold goes on
+from its state: whoever follows sees the records of an undisturbed fit. Not here: the files
+(``state_files``), and the order of the folds of a trial (``trial``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from spectrum.config import TrialConfig
+from spectrum.data.units import Fold
+from spectrum.records import EpochRecord, FoldRecord
+from spectrum.training.feeds import Feed
+from spectrum.training.fold_fit import FoldFit
+from spectrum.training.place import Place
+from spectrum.training.state_files import FoldStateFiles, StateFolder
+
+__all__ = ["FREE_TO_CHANGE", "FoldCourse", "folder_of_fold", "identity_of"]
+
+FREE_TO_CHANGE: Final = ("feeding", "stream_gib", "idle_folds", "max_failures")
+"""Fields of ``training`` that decide no number of a fit."""
+
+
+HOST: Final = torch.device("cpu")
+
+TENSORS_PER_WEIGHT: Final = 4
+"""Weight, gradient and the two moments of AdamW."""
+
+
+class FoldCourse:
+    """One fold: ``advance`` until ``is_finished``, then ``finish``.
+
+    Parameters
+    ----------
+    states : where the trial's states lie, or None to keep none
+    num_together : folds that are fitted in turn and wait for each other
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        fold: Fold,
+        config: TrialConfig,
+        *,
+        place: Place,
+        states: StateFolder | None = None,
+        num_together: int = 1,
+    ) -> None:
+        self.fold = fold
+        self._fit: FoldFit | None = FoldFit(feed, fold, config, place=place)
+        self._told: deque[EpochRecord] = deque()
+        self._unsaved: list[EpochRecord] = []
+        self._saves = states is not None and place.parallel.rank == 0
+        self._every_epochs = states.every_epochs if states is not None else 1
+        self._files = None if states is None else _files(states, feed, fold, config)
+        state = self._files.read() if self._files is not None else None
+        if state is not None:
+            self._fit.restore(state)
+            self._told.extend(state.records)
+        self._waits_on_host = _waits_on_host(self._fit, config, place, num_together)
+        if self._waits_on_host:
+            self._fit.stepper.move(HOST)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all epochs of the fold have been told."""
+        return self._fit is None or (self._fit.is_finished and not self._told)
+
+    def advance(self) -> EpochRecord:
+        """Return the record of the next epoch."""
+        if self._told:
+            return self._told.popleft()
+        assert self._fit is not None
+        if self._waits_on_host:
+            self._fit.stepper.move(self._fit.place.device)
+        record = self._fit.advance()
+        if self._saves:
+            self._unsaved.append(record)
+            self._save_if_due(self._fit)
+        if self._waits_on_host:
+            self._fit.stepper.move(HOST)
+        return record
+
+    def finish(self, checkpoints: Path | None = None) -> FoldRecord:
+        """Return the record of the kept epoch, and let go of the model.
+
+        Parameters
+        ----------
+        checkpoints : gets a folder with the kept weights, or None
+        """
+        assert self._fit is not None
+        folder = None if checkpoints is None else folder_of_fold(checkpoints, self.fold)
+        record = self._fit.finish(folder)
+        self._fit = None
+        notes = self._files.notes if self._files is not None else ()
+        return replace(record, notes=(*record.notes, *notes))
+
+    def _save_if_due(self, fit: FoldFit) -> None:
+        assert self._files is not None
+        if fit.is_finished or len(self._unsaved) >= self._every_epochs:
+            self._files.write(fit.state(), self._unsaved)
+            self._unsaved = []
+
+
+def identity_of(data_hash: str, fold: Fold, config: TrialConfig) -> dict[str, Any]:
+    """Return what decides the numbers of a fold: configuration, data and sides of the fold."""
+    told = config.model_dump(mode="json")
+    for name in FREE_TO_CHANGE:
+        del told["training"][name]
+    return {"config": told, "data": data_hash, "fold": asdict(fold)}
+
+
+def folder_of_fold(parent: Path, fold: Fold) -> Path:
+    """Return the folder of a fold; its name is the fold's, without odd characters."""
+    return parent / re.sub(r"[^A-Za-z0-9._-]+", "_", fold.name)
+
+
+def _waits_on_host(fit: FoldFit, config: TrialConfig, place: Place, num_together: int) -> bool:
+    if num_together == 1 or config.training.idle_folds == "device":
+        return False
+    if config.training.idle_folds == "host":
+        return True
+    num_bytes = sum(p.numel() * p.element_size() for p in fit.model.parameters())
+    return not place.has_room_for(num_together * TENSORS_PER_WEIGHT * num_bytes)
+
+
+def _files(states: StateFolder, feed: Feed, fold: Fold, config: TrialConfig) -> FoldStateFiles:
+    return FoldStateFiles(
+        folder_of_fold(states.path, fold),
+        identity=identity_of(feed.source.content_hash, fold, config),
+        table=feed.source.table,
+        begins_again=states.begins_again,
+    )
