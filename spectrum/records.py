@@ -103,16 +103,27 @@ class FoldRecord:
     loss: float
     checkpoint: str
     predictions: tuple[Prediction, ...]
+    notes: tuple[str, ...] = ()
+    """Sentences for the user: what was asked for and could not be had."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialEpochRecord:
-    """All folds of a trial after the same epoch: what a pruner is told.
+    """A trial after one more epoch of its folds: what a pruner is told.
 
-    ``score`` is pooled over the validation predictions of all folds at this epoch.
+    ``epoch`` counts a trial's records from 0; epoch by epoch it is the epoch of all folds, fold
+    by fold it goes on from fold to fold. ``folds`` are the last epochs of the folds begun so far,
+    and ``score`` is pooled over their validation predictions: those of the kept epoch for the
+    folds named in ``ended_folds``, in the order they ended, those of the last epoch for others.
     """
 
     epoch: int
     score: ScoreRecord
     folds: tuple[EpochRecord, ...]
     finished: bool
+    ended_folds: tuple[str, ...] = ()
+
+    @property
+    def ends_fold(self) -> bool:
+        """Whether all folds begun so far have ended: ``score.by_group`` is final for them."""
+        return len(self.ended_folds) == len(self.folds)

@@ -14,13 +14,16 @@ from typing import Any
 
 from spectrum.data.folds import write_folds
 from spectrum.errors import SearchError
-from spectrum.search.driver import StudyDriver, best_line
+from spectrum.search.driver import StudyDriver
+from spectrum.search.first_points import enqueued_points, first_trials
 from spectrum.search.folder import StudyFolder
+from spectrum.search.forking import parent_of
 from spectrum.search.manifest import build_manifest, refuse_change
 from spectrum.search.objective import SharedInputs, StudyObjective
 from spectrum.search.plan import plan_study
 from spectrum.search.preparation import Preparation, prepare_study
 from spectrum.search.result import StudyResult
+from spectrum.search.selection import best_line
 from spectrum.search.space import SearchSpace
 from spectrum.search.tracker import Tracker
 
@@ -40,6 +43,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     num_trials: int | None = None,
     max_concurrent: int | None = None,
     resume: bool = False,
+    fork: Path | None = None,
     on_progress: Progress | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> StudyResult:
@@ -56,6 +60,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     max_concurrent : trials at a time, at most; None is what the cluster can place
     resume : continue the study of this folder; refused with the differences where space, data or
         code are not the same
+    fork : folder of a study from whose trials this one begins; space, data and code may differ
     on_progress : told trials ended and trials in all, after each trial
     clock : seconds, monotonic
 
@@ -69,13 +74,15 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     """
     begin = clock()
     space.check()
+    enqueued_points(space)
     study = StudyFolder(folder)
     _refuse_wrong_start(study, resume=resume)
     with study.locked():
-        prepared = _open(study, space, roots, shards_root)
+        prepared = _open(study, space, roots, shards_root, fork)
+        study.check_files()
         floor = study.read("floor.json")
         tracker = make_tracker(floor)
-        driver = StudyDriver(study, space, tracker, num_trials=_budget(study, space, num_trials))
+        driver = _drive(study, space, tracker, num_trials)
         try:
             if driver.num_left:
                 prepared = prepared or _prepare_again(study, space, roots, shards_root)
@@ -83,11 +90,13 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
             else:
                 driver.notes.append(f"All {len(driver.lines)} trials are done; nothing was run.")
         finally:
+            _close(study, driver)
             tracker.close()
-            _close(study, driver.lines)
     return StudyResult(
         study=study.path,
         lines=driver.lines,
+        selection=driver.selection,
+        objectives=space.study.objectives,
         floor=floor,
         seconds=clock() - begin,
         refused=prepared.refused if prepared else (),
@@ -119,7 +128,11 @@ def _is_free(study: StudyFolder) -> bool:
 
 
 def _open(
-    study: StudyFolder, space: SearchSpace, roots: Sequence[Path], shards_root: Path
+    study: StudyFolder,
+    space: SearchSpace,
+    roots: Sequence[Path],
+    shards_root: Path,
+    fork: Path | None,
 ) -> Preparation | None:
     """Begin a study, study.json as the last file; or check the space of one that was begun."""
     if study.exists:
@@ -129,10 +142,31 @@ def _open(
     write_folds(prepared.fold_manifest, study.folds)
     study.write("floor.json", prepared.measure_floor())
     manifest = build_manifest(
-        space, name=study.path.name, data=prepared.fingerprints, refused=prepared.refused
+        space,
+        name=study.path.name,
+        data=prepared.fingerprints,
+        refused=prepared.refused,
+        files=study.digests_of("folds.json", "floor.json"),
+        parent=parent_of(fork, space, prepared.fingerprints) if fork else None,
     )
     study.write_manifest(manifest)
     return prepared
+
+
+def _drive(
+    study: StudyFolder, space: SearchSpace, tracker: Tracker, num_trials: int | None
+) -> StudyDriver:
+    manifest = study.read_manifest()
+    parent = manifest.get("parent")
+    return StudyDriver(
+        study,
+        space,
+        tracker,
+        num_trials=_budget(study, space, num_trials),
+        first=lambda: first_trials(
+            space, data=manifest["data"], parent=Path(parent["study"]) if parent else None
+        ),
+    )
 
 
 def _prepare_again(
@@ -145,10 +179,10 @@ def _prepare_again(
 
 def _budget(study: StudyFolder, space: SearchSpace, num_trials: int | None) -> int:
     """Return the trials that the study is asked for, and remember a new number."""
-    stored = study.read("budget.json")["num_trials"] if study.has("budget.json") else None
+    stored = study.read_checked("budget.json")["num_trials"] if study.has("budget.json") else None
     asked = num_trials or stored or space.study.num_trials
     if asked != stored:
-        study.write("budget.json", {"num_trials": asked})
+        study.write_checked("budget.json", {"num_trials": asked})
     return int(asked)
 
 
@@ -189,11 +223,13 @@ def _disk_bytes(space: SearchSpace) -> int | None:
     return None if space.study.disk_gib is None else int(space.study.disk_gib * 1024**3)
 
 
-def _close(study: StudyFolder, lines: Mapping[int, Mapping[str, Any]]) -> None:
+def _close(study: StudyFolder, driver: StudyDriver) -> None:
     """Write what others read without going through all trials: the default's score, the best."""
+    lines = driver.lines
+    driver.close()
     if 0 in lines:
         default = {name: lines[0][name] for name in ("state", "score", "folds", "config", "error")}
         study.write("default.json", default)
-    best = best_line(lines)
+    best = best_line(lines, driver.selection)
     if best is not None:
         study.write_best(best)

@@ -25,6 +25,7 @@ def record_to_json(record: TrialEpochRecord) -> dict[str, Any]:
     plain = {
         "epoch": record.epoch,
         "finished": record.finished,
+        "ended_folds": list(record.ended_folds),
         "score": record.score.to_json(),
         "folds": [fold.to_json() for fold in record.folds],
     }
@@ -36,6 +37,7 @@ def record_from_json(value: Mapping[str, Any]) -> TrialEpochRecord:
     return TrialEpochRecord(
         epoch=value["epoch"],
         finished=value["finished"],
+        ended_folds=tuple(value.get("ended_folds", ())),
         score=score_from_json(value["score"]),
         folds=tuple(
             EpochRecord(**{name: _with_nan(entry) for name, entry in fold.items()})

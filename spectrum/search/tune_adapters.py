@@ -47,6 +47,9 @@ ENVIRONMENT: Final = {
 GRACE_S: Final = 25.0
 """Seconds after a signal in which Ray may end in order; Slurm and Kubernetes wait 30."""
 
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""Signals after which the study is left in order."""
+
 RETRIES_OF_LOST_WORKER: Final = 1
 """Times a trial begins again after its worker process died; errors inside a trial are final."""
 
@@ -82,7 +85,7 @@ class _Session:
         self.tell_progress()
 
     def tell_progress(self) -> None:
-        self._on_progress(len(self.driver.lines), self.driver.num_trials)
+        self._on_progress(*self.driver.progress)
 
 
 class _JournalSearcher(Searcher):  # type: ignore[misc]
@@ -98,7 +101,7 @@ class _JournalSearcher(Searcher):  # type: ignore[misc]
             return Searcher.FINISHED
         found = self._session.call(self._session.driver.next_trial)
         if found is None:
-            return Searcher.FINISHED
+            return None if self._session.driver.is_waiting else Searcher.FINISHED
         number, config = found
         self._number_of[trial_id] = number
         return {"number": number, "trial_config": json.dumps(config)}
@@ -121,10 +124,9 @@ class _JournalScheduler(FIFOScheduler):  # type: ignore[misc]
         self._session = session
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        number, epoch, score = trial.config["number"], result["epoch"], result["score"]
-        driver = self._session.driver
+        number, driver = trial.config["number"], self._session.driver
         is_stopped = self._session.call(
-            lambda: driver.should_stop(number, epoch=epoch, score=score), default=False
+            lambda: driver.should_stop(number, result["record"]), default=False
         )
         decision: str = TrialScheduler.STOP if is_stopped else TrialScheduler.CONTINUE
         return decision
@@ -272,7 +274,7 @@ def _tune(
         tune.with_resources(actor, {"cpu": 1, "gpu": gpus}),
         name=folder.ray.name,
         storage_path=str(folder.path),
-        num_samples=session.driver.num_left,
+        num_samples=-1,
         search_alg=_JournalSearcher(session),
         scheduler=_JournalScheduler(session),
         callbacks=[_FolderCallback(session)],
@@ -339,7 +341,9 @@ def _quiet(name: str) -> Iterator[None]:
 
 @contextmanager
 def _signals(session: _Session) -> Iterator[None]:
-    """Note SIGINT and SIGTERM in the session; a second one has its usual effect.
+    """Note SIGINT, SIGTERM and SIGUSR1 in the session; a second one has its usual effect.
+
+    Slurm sends SIGUSR1 some time before the end of a job that asks for it (``--signal``).
 
     Schedulers of clusters signal Ray's own processes too, and then no call to Ray may come back;
     so the process ends by itself after a time. The folder is as good then as after any kill.
@@ -347,7 +351,7 @@ def _signals(session: _Session) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     timers: list[threading.Timer] = []
 
     def note(number: int, frame: FrameType | None) -> None:

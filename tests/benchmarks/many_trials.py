@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import statistics
 import sys
 import tempfile
@@ -21,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import ray
 
-from spectrum.launch import local_ray
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
 from spectrum.search.tune_adapters import run_trials
@@ -55,7 +56,15 @@ def comparisons(num_trials: int) -> Iterator[dict[str, Any]]:
         if done in (PART, num_trials):
             mib_at[done] = psutil.Process().memory_info().rss / 2**20
 
-    with tempfile.TemporaryDirectory() as name, local_ray(num_cpus=2, object_store_gib=0.4):
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+        object_store_memory=400 * 1024**2,
+    )
+    with tempfile.TemporaryDirectory() as name:
         study = StudyFolder(Path(name) / "many")
         with study.locked():
             driver = TimedDriver(study, no_op_space(), ListTracker(), num_trials=num_trials)
@@ -66,6 +75,7 @@ def comparisons(num_trials: int) -> Iterator[dict[str, Any]]:
                 folder=study,
                 on_progress=note,
             )
+    ray.shutdown()
     assert len(driver.lines) == num_trials
     first, last = ended[PART] - ended[0], ended[-1] - ended[-1 - PART]
     yield _row("seconds a trial", last / PART, first / PART, num_trials, None)

@@ -43,7 +43,11 @@ def no_op_space(**study: Any) -> SearchSpace:
         {
             "name": "no-op",
             "base": {"training": {"num_epochs": NUM_REPORTS}},
-            "study": {"pruner": {"rule": "halving", "min_epochs": 1}, **study},
+            "study": {
+                "pruner": {"rule": "halving", "min_epochs": 1},
+                "rerun": {"top": 0},
+                **study,
+            },
             "parameters": {
                 "preprocessing.fwhm_mm": {"choice": [0, 4, 6, 9]},
                 "preprocessing.high_pass_hz": {"choice": [0.0, 0.008]},

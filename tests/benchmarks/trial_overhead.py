@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.trial_overhead --json
 
-Ours: trials of a study as it ships, through Ray Tune, with journal, records, successive halving and
-TPE over ten parameters; once with Aim and once without. Peer: the documented way, a
+Ours: trials of a study as it ships, through Ray Tune, with journal, records, successive halving
+and TPE over ten parameters; once with Aim and once without. Peer: the documented way, a
 ``TorchTrainer`` inside each Tune trial, with OptunaSearch and the report callback, one worker a
 trial; it keeps no journal and logs to nothing. Both report twice a trial, two trials at a time on
 two CPUs, on the same Ray. Seconds are those of the whole search, by the number of trials.

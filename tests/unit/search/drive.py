@@ -42,9 +42,7 @@ def run_one(driver: StudyDriver, number: int, config: dict, objective: Objective
     try:
         while True:
             record = next(epochs)
-            stop = not record.finished and driver.should_stop(
-                number, epoch=record.epoch, score=record.score.value
-            )
+            stop = not record.finished and driver.should_stop(number, record)
             driver.log_epoch(number, record)
             if stop:
                 break
