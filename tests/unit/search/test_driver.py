@@ -280,22 +280,22 @@ def _begin(path: Path, num_trials: int) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.slow
-def test_killed_at_twenty_random_moments_a_study_ends_with_each_trial_once(
-    tmp_path: Path,
+@pytest.mark.parametrize("num_kills", [5, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_a_study_ends_with_each_trial_once(
+    tmp_path: Path, num_kills: int
 ) -> None:
     rng = random.Random(8)
-    path, num_trials = tmp_path / "s", 60
+    path, num_trials = tmp_path / "s", 3 * num_kills
     kills = 0
     for attempt in range(60):
         process = _begin(path, num_trials)
-        if attempt < 20:
+        if attempt < num_kills:
             time.sleep(rng.uniform(0.0, 0.12))
             process.send_signal(signal.SIGKILL)
         kills += process.wait() == -signal.SIGKILL
         if process.returncode == 0:
             break
-    assert kills == 20
+    assert kills == num_kills
     lines = lines_of(path)
     assert sorted(line["number"] for line in lines) == list(range(num_trials))
     wanted = {line["number"]: line["state"] for line in lines}
