@@ -23,6 +23,7 @@ from spectrum.errors import LeakageError, SearchError
 from spectrum.records import TrialEpochRecord
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
+from spectrum.search.json_lines import read_lines
 from spectrum.search.trials import TrialEnd
 from tests.unit.search.drive import drive
 from tests.unit.search.fakes import (
@@ -45,7 +46,7 @@ def states_in_journal(path: Path) -> dict[int, str]:
 
 
 def lines_of(path: Path) -> list[dict]:
-    return [json.loads(line) for line in (path / "trials.jsonl").read_text().splitlines()]
+    return read_lines(path / "trials.jsonl", signed=True)
 
 
 def params_of(path: Path) -> dict[int, dict]:
