@@ -19,6 +19,7 @@ from spectrum.cli import (
     seeing,
     shards,
     simulating,
+    studying,
     training,
 )
 from spectrum.cli.console import notes
@@ -47,6 +48,7 @@ ROOMS = (
     labels,
     training,
     searching,
+    studying,
     seeing,
     configs,
 )

@@ -46,6 +46,10 @@ def search(
         int | None, typer.Option(min=1, help="Trials; the space's by default.")
     ] = None,
     resume: Annotated[bool, typer.Option(help="Continue the study of this name.")] = False,
+    fork: Annotated[
+        Path | None,
+        typer.Option(help="Study whose finished trials this new one begins from."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option(help="Print the plan and start nothing.")] = False,
     settings: SetOption = None,
     tr_from: TrFromOption = None,
@@ -85,6 +89,7 @@ def search(
             num_trials=trials,
             make_tracker=lambda floor: AimTracker(studies, study=folder.name, floor=floor),
             resume=resume,
+            fork=fork,
             on_progress=on_progress,
         )
     report = write_report(folder)

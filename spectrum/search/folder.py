@@ -114,6 +114,19 @@ class StudyFolder:
             file.flush()
             yield
 
+    @property
+    def is_locked(self) -> bool:
+        """Whether a search works on the study now."""
+        lock = self.path / ".lock"
+        if not lock.is_file():
+            return False
+        with lock.open("r", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
     def repair(self) -> tuple[str, ...]:
         """Cut lines that a kill left half-written; return one sentence for each."""
         cut = {path: cut_torn_tail(path) for path in (self.journal, self._lines)}
