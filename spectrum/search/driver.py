@@ -83,6 +83,8 @@ class StudyDriver:
         self.notes += self._journal.notes
         self._budget = Budget(space.study, num_trials=num_trials, begin=clock())
         self._live: dict[int, LiveTrial] = {}
+        stored = folder.read(FRONT) if folder.has(FRONT) else {"trials": []}
+        self._front: tuple[int, ...] = tuple(stored["trials"])
         self._num_failed_now = 0
         self.fatal: SpectrumError | None = None
         bring_to_agree(folder, self._journal, self._lines)
@@ -260,10 +262,10 @@ class StudyDriver:
 
     def _close_front(self) -> None:
         front = pareto_front(self._lines, self._space.study.objectives)
-        known = self._folder.read(FRONT)["trials"] if self._folder.has(FRONT) else []
-        self._folder.write(FRONT, {"trials": list(front)})
-        for number in sorted(set(front) ^ set(known)):
+        changed, self._front = set(front) ^ set(self._front), front
+        for number in sorted(changed & self._lines.keys()):
             self._track_end(number, self._lines[number])
+        self._folder.write(FRONT, {"trials": list(front)})
 
     def _count(self, trial: LiveTrial) -> None:
         if trial.failure is None:
@@ -299,12 +301,12 @@ class StudyDriver:
 
     def _tags_of(self, line: Mapping[str, Any]) -> Sequence[str]:
         best = best_line(self._lines, self.selection)
-        tags = ["default"] if line["number"] == 0 else []
-        if line.get("objectives") and line["number"] in pareto_front(
-            self._lines, self._space.study.objectives
-        ):
-            tags.append("front")
-        return [*tags, "best"] if best is not None and best["number"] == line["number"] else tags
+        is_tagged = {
+            "default": line["number"] == 0,
+            "front": line["number"] in self._front,
+            "best": best is not None and best["number"] == line["number"],
+        }
+        return [tag for tag, holds in is_tagged.items() if holds]
 
     def _told(self, call: Callable[[], None]) -> bool:
         try:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from spectrum.config import TrialConfig
 from spectrum.search.driver import Moment, StudyDriver
+from spectrum.search.first_points import FirstTrials
 from spectrum.search.folder import StudyFolder
 from spectrum.search.space import SearchSpace
 from spectrum.search.tracker import Tracker
@@ -30,11 +31,14 @@ def drive(
     space: SearchSpace | None = None,
     objective: Objective | None = None,
     at: Callable[[Moment, int], None] = lambda moment, number: None,
+    first: Callable[[], FirstTrials] = FirstTrials,
 ) -> StudyDriver:
     """Run what a study has left, one trial at a time; return its driver."""
     folder = StudyFolder(path)
     with folder.locked():
-        driver = StudyDriver(folder, space or small_space(), tracker, num_trials=num_trials, at=at)
+        driver = StudyDriver(
+            folder, space or small_space(), tracker, num_trials=num_trials, at=at, first=first
+        )
         while driver.fatal is None and (found := driver.next_trial()) is not None:
             run_one(driver, *found, objective or PlantedObjective())
         driver.close()

@@ -139,7 +139,7 @@ def test_the_same_seed_proposes_the_same_points_and_another_seed_others(tmp_path
     assert params_of(tmp_path / "a") != params_of(tmp_path / "c")
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp", "nsgaii", "nsgaiii"])
 def test_a_resumed_study_proposes_what_the_undisturbed_one_would(
     tmp_path: Path, sampler: str
 ) -> None:
