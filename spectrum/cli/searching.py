@@ -12,8 +12,8 @@ from spectrum.cli.console import (
     print_json,
     print_notes,
     print_text,
-    progress_bar,
 )
+from spectrum.cli.live import live_table
 from spectrum.cli.options import (
     CpusOption,
     JsonOption,
@@ -80,7 +80,7 @@ def search(
             "\n".join(f"{k}: {v}" for k, v in plan.items())
         )
         return
-    with local_ray(num_cpus=cpus), progress_bar("Searching", unit="trials") as on_progress:
+    with local_ray(num_cpus=cpus), live_table() as on_status:
         result = run_study(
             parsed,
             roots=roots,
@@ -90,7 +90,7 @@ def search(
             make_tracker=lambda floor: AimTracker(studies, study=folder.name, floor=floor),
             resume=resume,
             fork=fork,
-            on_progress=on_progress,
+            on_status=on_status,
         )
     report = write_report(folder)
     told = search_json(result.to_json(), aim_repo=studies, report=report)

@@ -26,13 +26,13 @@ from spectrum.search.optuna_study import Proposal, TrialJournal
 from spectrum.search.racing import is_behind
 from spectrum.search.selection import (
     Rerun,
-    Selection,
     best_line,
     is_rerun,
     planned_reruns,
     select,
 )
 from spectrum.search.space import SearchSpace
+from spectrum.search.status import StudyStatus, seconds_left, status_of_trial
 from spectrum.search.tracker import Tracker
 from spectrum.search.trial_lines import LiveTrial, line_of, missing_result, not_finite
 from spectrum.search.trials import Failure, TrialEnd
@@ -88,10 +88,10 @@ class StudyDriver:
         self._num_failed_now = 0
         self.fatal: SpectrumError | None = None
         bring_to_agree(folder, self._journal, self._lines)
+        self.selection = select(self._lines, self._reruns, space.study.rerun)
         self._catch_up_tracker()
         outcomes = self._journal.outcomes
         self._unfinished = [number for number, outcome in outcomes.items() if outcome is None]
-        self.selection = select(self._lines, self._reruns, space.study.rerun)
 
     @property
     def lines(self) -> Mapping[int, Mapping[str, Any]]:
@@ -109,6 +109,24 @@ class StudyDriver:
         """Trials and re-runs that have ended, and those there will be as far as is known."""
         num_reruns = len(planned_reruns(self._lines, self._space.study.rerun))
         return len(self._lines) + len(self._reruns), self.num_trials + num_reruns
+
+    @property
+    def status(self) -> StudyStatus:
+        """What the search is doing now."""
+        best = best_line(self._lines, self.selection)
+        num_done, num_total = self.progress
+        ended = [*self._lines.values(), *self._reruns.values()]
+        left = seconds_left([line["seconds"] for line in ended], num_total - num_done, self._live)
+        now = self._clock()
+        return StudyStatus(
+            trials=tuple(
+                status_of_trial(number, trial, now=now) for number, trial in self._live.items()
+            ),
+            num_done=num_done,
+            num_total=num_total,
+            best=None if best is None else (best["number"], best["value"]),
+            seconds_left=left,
+        )
 
     @property
     def is_waiting(self) -> bool:
@@ -282,7 +300,6 @@ class StudyDriver:
             )
 
     def _catch_up_tracker(self) -> None:
-        self.selection: Selection | None = None
         for number, line in self._lines.items():
             if not self._folder.is_tracked(number):
                 self._replay(number, line)

@@ -108,14 +108,14 @@ class TrialJournal:
 
     def _open(self, path: Path, *, must_exist: bool) -> optuna.Study:
         sampler = build_sampler(self._space, number=0)
-        ways = ["maximize" if HIGHER_IS_BETTER[n] else "minimize" for n in self._objectives]
+        ways = [_way(HIGHER_IS_BETTER[name]) for name in self._objectives]
         if not must_exist:
             return optuna.create_study(
                 study_name=STUDY_NAME, storage=_storage(path), directions=ways, sampler=sampler
             )
         study = optuna.load_study(study_name=STUDY_NAME, storage=_storage(path), sampler=sampler)
         found = [direction.name.lower() for direction in study.directions]
-        if found != ways:
+        if ways != found:
             raise ValueError(f"its objectives are to be {found}, those of the study {ways}")
         return study
 
@@ -266,6 +266,10 @@ class _Recorder:
         self.distributions[name] = distribution
         self.params[name] = self._values[name]
         return self.params[name]
+
+
+def _way(higher_is_better: bool) -> Literal["maximize", "minimize"]:
+    return "maximize" if higher_is_better else "minimize"
 
 
 def _is_told(trial: FrozenTrial) -> bool:

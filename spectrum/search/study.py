@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,14 @@ from spectrum.search.preparation import Preparation, prepare_study
 from spectrum.search.result import StudyResult
 from spectrum.search.selection import best_line
 from spectrum.search.space import SearchSpace
+from spectrum.search.status import StudyStatus
 from spectrum.search.tracker import Tracker
 
 __all__ = ["StudyResult", "plan_study", "run_study"]
 
 TrackerMaker = Callable[[Mapping[str, Any]], Tracker]
 Progress = Callable[[int, int], None]
+ShowStatus = Callable[[StudyStatus], None]
 
 
 def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
@@ -45,6 +48,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     resume: bool = False,
     fork: Path | None = None,
     on_progress: Progress | None = None,
+    on_status: ShowStatus | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> StudyResult:
     """Search a space over BIDS trees, on the Ray that this process is connected to.
@@ -62,6 +66,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
         code are not the same
     fork : folder of a study from whose trials this one begins; space, data and code may differ
     on_progress : told trials ended and trials in all, after each trial
+    on_status : told what the search is doing, after each epoch and each trial
     clock : seconds, monotonic
 
     Raises
@@ -86,7 +91,8 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
         try:
             if driver.num_left:
                 prepared = prepared or _prepare_again(study, space, roots, shards_root)
-                _run(study, prepared, driver, shards_root, max_concurrent, on_progress)
+                shown = on_status and _with_floor(on_status, floor)
+                _run(study, prepared, driver, shards_root, max_concurrent, on_progress, shown)
             else:
                 driver.notes.append(f"All {len(driver.lines)} trials are done; nothing was run.")
         finally:
@@ -186,13 +192,14 @@ def _budget(study: StudyFolder, space: SearchSpace, num_trials: int | None) -> i
     return int(asked)
 
 
-def _run(
+def _run(  # noqa: PLR0913 - the parts of a session, one name each
     study: StudyFolder,
     prepared: Preparation,
     driver: StudyDriver,
     shards_root: Path,
     max_concurrent: int | None,
     on_progress: Progress | None,
+    on_status: ShowStatus | None,
 ) -> None:
     from spectrum.search.tune_adapters import run_trials
     from spectrum.training.node_copies import NodeCopies
@@ -216,7 +223,12 @@ def _run(
         max_concurrent=max_concurrent,
         gpus_per_trial=prepared.space.study.gpus_per_trial,
         on_progress=on_progress,
+        on_status=on_status,
     )
+
+
+def _with_floor(show: ShowStatus, floor: Mapping[str, Any]) -> ShowStatus:
+    return lambda status: show(replace(status, floor=floor["floor"]["value"]))
 
 
 def _disk_bytes(space: SearchSpace) -> int | None:

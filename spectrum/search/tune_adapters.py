@@ -29,6 +29,7 @@ from spectrum.errors import SearchError, SpectrumError
 from spectrum.records import TrialEpochRecord
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
+from spectrum.search.status import StudyStatus
 from spectrum.search.trial_actor import TrialActor
 from spectrum.search.trials import Failure, ObjectiveMaker, TrialEnd
 
@@ -60,11 +61,16 @@ MAX_ERROR_TEXT: Final = 500
 class _Session:
     """Keeps the first error of the driver, and a signal; either stops Tune at its next turn."""
 
-    def __init__(self, driver: StudyDriver, on_progress: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        driver: StudyDriver,
+        on_progress: Callable[[int, int], None] | None,
+        on_status: Callable[[StudyStatus], None] | None,
+    ) -> None:
         self.driver = driver
         self.error: Exception | None = None
         self.signal: int | None = None
-        self._on_progress = on_progress
+        self._on_progress, self._on_status = on_progress, on_status
 
     @property
     def is_over(self) -> bool:
@@ -85,7 +91,13 @@ class _Session:
         self.tell_progress()
 
     def tell_progress(self) -> None:
-        self._on_progress(*self.driver.progress)
+        if self._on_progress is not None:
+            self._on_progress(*self.driver.progress)
+        self.tell_status()
+
+    def tell_status(self) -> None:
+        if self._on_status is not None:
+            self._on_status(self.driver.status)
 
 
 class _JournalSearcher(Searcher):  # type: ignore[misc]
@@ -166,6 +178,7 @@ class _FolderCallback(tune.Callback):  # type: ignore[misc]
         # Taken out of the result, so that Tune keeps no predictions.
         taken = {name: result.pop(name, None) for name in ("record", "end", "failure")}
         self._session.call(lambda: self._take(trial.config["number"], **taken))
+        self._session.call(self._session.tell_status)
 
     def _take(
         self,
@@ -230,7 +243,7 @@ def num_concurrent(cpus: float, gpus: float, gpus_per_trial: float | None) -> tu
     return int(places), share
 
 
-def run_trials(
+def run_trials(  # noqa: PLR0913 - the parts of a session, one name each
     driver: StudyDriver,
     make_objective: ObjectiveMaker,
     *,
@@ -238,6 +251,7 @@ def run_trials(
     max_concurrent: int | None = None,
     gpus_per_trial: float | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    on_status: Callable[[StudyStatus], None] | None = None,
 ) -> None:
     """Run the trials that a driver has left, on the Ray that this process is connected to.
 
@@ -253,7 +267,7 @@ def run_trials(
     places, gpus = num_concurrent(
         resources.get("CPU", 0.0), resources.get("GPU", 0.0), gpus_per_trial
     )
-    session = _Session(driver, on_progress or (lambda done, total: None))
+    session = _Session(driver, on_progress, on_status)
     session.tell_progress()
     if driver.num_left:
         with _environment(ENVIRONMENT), _signals(session), _quiet("ray.tune"):

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from spectrum.errors import SearchError
+from spectrum.search.single import train_single
 from spectrum.search.space import SearchSpace, space_from_mapping
 from spectrum.search.study import StudyResult, plan_study, run_study
+from spectrum.search.trial_source import config_of_trial
 from spectrum.search.view import view_study
 from tests.tiny_bids import TASK
 from tests.unit.search.fakes import ListTracker
@@ -74,6 +76,7 @@ def test_a_study_goes_from_bids_to_a_best_trial_and_is_continued_exactly(
     assert told["selection"]["winner"] == told["best"]["trial"]
     assert {end[0] for end in tracker.ends} == {0, 1, 2}
     _check_folder(tmp_path / "studies/tiny", told["best"]["trial"])
+    _check_trained_alone(tmp_path, root)
 
     with pytest.raises(SearchError, match=r"exists already\. Continue it with --resume"):
         search(tmp_path, root, space)
@@ -90,6 +93,21 @@ def test_a_study_goes_from_bids_to_a_best_trial_and_is_continued_exactly(
     (root / "sub-01/func" / f"sub-01_task-{TASK}_run-02_bold.nii.gz").unlink()
     with pytest.raises(SearchError, match="was begun with other inputs"):
         search(tmp_path, root, space, resume=True, num_trials=5)
+
+
+def _check_trained_alone(tmp_path: Path, root: Path) -> None:
+    """A trial trained alone, from its study's word, has the score it had there."""
+    study = view_study(tmp_path / "studies/tiny")
+    for line in (study.complete[-1], study.reruns[0]):
+        number = str(line["number"])
+        again = train_single(
+            config_of_trial(study.path / number),
+            [root],
+            shards_root=tmp_path / "shards",
+            out=tmp_path / "alone" / number,
+            on_epoch=lambda record: None,
+        )
+        assert again.score.to_json() == line["score"]
 
 
 def _check_fork(tmp_path: Path, root: Path) -> None:
