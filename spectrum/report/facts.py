@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from spectrum.report.reruns import rerun_sentences
 from spectrum.search.view import StudyView
 
 __all__ = [
@@ -72,6 +73,7 @@ def summary(study: StudyView) -> tuple[str, ...]:
         f"Trial {best['number']} was selected: of {finished} it scored highest, "
         f"{format_score(score)}, over {_units(score)}.",
         *_against(study),
+        *rerun_sentences(study),
         _standing(study, score),
     ]
     if len(study.complete) > 1:
