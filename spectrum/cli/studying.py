@@ -114,19 +114,29 @@ def remove(
 def _lines(told: dict[str, Any]) -> list[str]:
     width = max(len(name) for name in told)
     return [
-        f"{name:{width}}  {line}"
+        f"{name if place == 0 else '':{width}}  {line}"
         for name, value in told.items()
         if value not in (None, [], "")
-        for line in _value_lines(value)
+        for place, line in enumerate(_value_lines(value))
     ]
 
 
 def _value_lines(value: Any) -> list[str]:
     if isinstance(value, dict):
         return [f"{name} {_short(inner)}" for name, inner in value.items() if inner is not None]
-    return [f"{value:.3f}" if isinstance(value, float) else str(value)]
+    return [_plain(value)]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, list):
+        return ", ".join(_plain(entry) for entry in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={entry}" for name, entry in value.items())
+    return str(value)
 
 
 def _short(value: Any) -> str:
-    text = "absent" if value is None else str(value)
+    text = "absent" if value is None else _plain(value)
     return text if len(text) <= 100 else f"{text[:97]}..."

@@ -64,6 +64,7 @@ def train(
     """Train one configuration over all its folds, with its floor beside its score.
 
     Example: spectrum train config.yaml data/raw/ds000002 data/raw/ds000052 --workers 2
+
     Example: spectrum train data/raw/ds0000* --from studies/quickstart/7 --out again
     """
     from spectrum.config import TrialConfig, read_config
