@@ -96,8 +96,10 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
             else:
                 driver.notes.append(f"All {len(driver.lines)} trials are done; nothing was run.")
         finally:
-            _close(study, driver)
-            tracker.close()
+            try:
+                _close(study, driver)
+            finally:
+                tracker.close()
     return StudyResult(
         study=study.path,
         lines=driver.lines,

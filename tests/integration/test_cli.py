@@ -184,6 +184,7 @@ def test_the_flags_of_the_command_line_are_these() -> None:
         "search": [
             "--cpus",
             "--dry-run",
+            "--fork",
             "--json",
             "--multi-echo",
             "--name",
@@ -210,9 +211,14 @@ def test_the_flags_of_the_command_line_are_these() -> None:
         "space check": ["--json"],
         "space sample": ["--json", "--number", "--seed"],
         "space show": ["--json"],
+        "study diff": ["--json"],
+        "study list": ["--json"],
+        "study rm": ["--yes"],
+        "study show": ["--json"],
         "targets": ["--json", "--schema"],
         "train": [
             "--cpus",
+            "--from",
             "--json",
             "--multi-echo",
             "--out",
