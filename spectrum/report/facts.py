@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from spectrum.report.reruns import rerun_sentences
+from spectrum.report.reruns import front_sentences, rerun_sentences
 from spectrum.search.view import StudyView
 
 __all__ = [
@@ -74,6 +74,7 @@ def summary(study: StudyView) -> tuple[str, ...]:
         f"{format_score(score)}, over {_units(score)}.",
         *_against(study),
         *rerun_sentences(study),
+        *front_sentences(study),
         _standing(study, score),
     ]
     if len(study.complete) > 1:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from spectrum.search.view import StudyView
 
-__all__ = ["RerunRow", "how_selected", "rerun_rows", "rerun_sentences"]
+__all__ = ["RerunRow", "front_sentences", "how_selected", "rerun_rows", "rerun_sentences"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,19 @@ def rerun_sentences(study: StudyView) -> tuple[str, ...]:
         f"{mean:.3f} on average{beside}. The new seeds chose among few trials, so that this mean "
         "is less optimistic than the score of the search, and still not free of choice.",
     )
+
+
+def front_sentences(study: StudyView) -> tuple[str, ...]:
+    """Return the trials that no other one beats in all objectives; nothing with one objective."""
+    objectives = {line["number"]: line.get("objectives") or {} for line in study.complete}
+    points = [(number, objectives[number]) for number in study.front if objectives.get(number)]
+    if not points:
+        return ()
+    told = "; ".join(
+        f"trial {number} ({', '.join(f'{name} {value:.4g}' for name, value in point.items())})"
+        for number, point in points
+    )
+    return (f"No other trial is better in all of {', '.join(points[0][1])} than: {told}.",)
 
 
 def rerun_rows(study: StudyView) -> tuple[RerunRow, ...]:

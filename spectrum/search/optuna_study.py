@@ -31,7 +31,7 @@ from spectrum.config import fingerprint
 from spectrum.errors import SearchError
 from spectrum.search.first_points import FirstTrials, ToldTrial
 from spectrum.search.objectives import HIGHER_IS_BETTER
-from spectrum.search.pruning import is_hopeless
+from spectrum.search.pruning import bracket_of, is_hopeless, rules_of
 from spectrum.search.space import SearchSpace
 
 __all__ = ["Outcome", "Proposal", "TrialJournal", "importances", "sample_points"]
@@ -191,12 +191,15 @@ class TrialJournal:
             self._write_score(number, epoch, value)
         if number == 0:
             return False
+        pruner = self._space.study.pruner
         rivals = [
             scores[epoch]
             for other, scores in self._scores.items()
-            if other != number and epoch in scores
+            if other != number
+            and epoch in scores
+            and bracket_of(other, pruner) == bracket_of(number, pruner)
         ]
-        return is_hopeless(value, rivals, num_epochs=epoch + 1, config=self._space.study.pruner)
+        return is_hopeless(value, rivals, num_epochs=epoch + 1, config=rules_of(number, pruner))
 
     def _write_score(self, number: int, epoch: int, value: float) -> None:
         if len(self._objectives) == 1:

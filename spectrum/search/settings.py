@@ -32,16 +32,22 @@ class FoldRaceConfig(FrozenConfig):
 class PrunerConfig(FrozenConfig):
     """When a trial is stopped before its last epoch. The default configuration never is."""
 
-    rule: Literal["none", "halving", "median"] = "halving"
+    rule: Literal["none", "halving", "hyperband", "median"] = "halving"
     """``halving``: at each rung (``min_epochs``, times ``reduction``, times ``reduction`` squared)
-    the best share of 1/``reduction`` goes on. ``median``: a trial stops where it is worse than the
-    median of the others at the same epoch. ``none``: every trial trains all its epochs."""
+    the best share of 1/``reduction`` goes on. ``hyperband``: trials take turns in ``brackets``,
+    each halving among its own, the later ones from ``reduction`` times as many epochs on, so that
+    configurations that learn slowly are not all lost. ``median``: a trial stops where it is worse
+    than the median of the others at the same epoch. ``none``: every trial trains all its epochs.
+    """
 
     min_epochs: int = Field(default=3, ge=1)
     """Epochs that every trial is given."""
 
     reduction: int = Field(default=3, ge=2, le=16)
     """Share of trials that a rung of ``halving`` lets pass, as a divisor."""
+
+    brackets: int = Field(default=3, ge=1, le=8)
+    """Brackets of ``hyperband``."""
 
     min_rivals: int = Field(default=3, ge=1)
     """Other trials that must have a score at an epoch before one is stopped there."""

@@ -81,7 +81,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     space.check()
     enqueued_points(space)
     study = StudyFolder(folder)
-    _refuse_wrong_start(study, resume=resume)
+    _refuse_wrong_start(study, resume=resume, fork=fork)
     with study.locked():
         prepared = _open(study, space, roots, shards_root, fork)
         study.check_files()
@@ -112,7 +112,12 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     )
 
 
-def _refuse_wrong_start(study: StudyFolder, *, resume: bool) -> None:
+def _refuse_wrong_start(study: StudyFolder, *, resume: bool, fork: Path | None) -> None:
+    if resume and fork is not None:
+        raise SearchError(
+            "A study is forked when it begins, and continued as it is. Give --fork or --resume, "
+            "not both."
+        )
     if resume and not study.path.is_dir():
         raise SearchError(
             f"There is no study at {study.path}. Leave --resume away to begin it, or give the "

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from spectrum.report.facts import summary
-from spectrum.report.reruns import how_selected, rerun_rows, rerun_sentences
+from spectrum.report.reruns import front_sentences, how_selected, rerun_rows, rerun_sentences
 from spectrum.search.selection import Selection
 from spectrum.search.view import StudyView, view_study
 from tests.unit.report.planted_study import write_study
@@ -43,3 +43,14 @@ def test_without_re_runs_nothing_is_said_of_them(tmp_path: Path) -> None:
     study = view_study(write_study(tmp_path / "study"))
     assert rerun_sentences(study) == rerun_rows(study) == ()
     assert "finished trials it scored highest" in how_selected(study)
+
+
+def test_a_front_is_told_with_its_objectives(tmp_path: Path) -> None:
+    study = view_study(write_study(tmp_path / "study"))
+    assert front_sentences(study) == ()
+    one, other = (line["number"] for line in study.complete[:2])
+    point_of = {one: {"score": 0.75, "seconds": 9.0}, other: {"score": 0.7, "seconds": 2.0}}
+    lines = tuple({**line, "objectives": point_of.get(line["number"])} for line in study.lines)
+    (told,) = front_sentences(replace(study, lines=lines, front=(one, other)))
+    assert f"trial {one} (score 0.75, seconds 9)" in told
+    assert f"trial {other} (score 0.7, seconds 2)" in told

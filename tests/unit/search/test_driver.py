@@ -24,6 +24,7 @@ from spectrum.records import TrialEpochRecord
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
 from spectrum.search.json_lines import read_lines
+from spectrum.search.space import space_from_mapping
 from spectrum.search.trials import TrialEnd
 from tests.unit.search.drive import drive
 from tests.unit.search.fakes import (
@@ -148,6 +149,20 @@ def test_a_resumed_study_proposes_what_the_undisturbed_one_would(
     for num_trials in (3, 5, 7):
         drive(tmp_path / "parts", num_trials=num_trials, tracker=ListTracker(), space=space)
     assert params_of(tmp_path / "whole") == params_of(tmp_path / "parts")
+
+
+def test_a_space_with_conditions_resumes_with_the_same_proposals(tmp_path: Path) -> None:
+    mapping = small_space(startup_trials=2).model_dump(mode="python")
+    mapping["parameters"]["model.drop_rate"] = {
+        "uniform": [0.0, 0.5],
+        "when": {"preprocessing.fwhm_mm": [6, 9]},
+    }
+    space = space_from_mapping(mapping)
+    drive(tmp_path / "whole", num_trials=12, tracker=ListTracker(), space=space)
+    for num_trials in (4, 9, 12):
+        drive(tmp_path / "parts", num_trials=num_trials, tracker=ListTracker(), space=space)
+    assert params_of(tmp_path / "whole") == params_of(tmp_path / "parts")
+    assert {len(params) for params in params_of(tmp_path / "whole").values()} == {3, 4}
 
 
 def test_proposals_differ_from_each_other(tmp_path: Path) -> None:
