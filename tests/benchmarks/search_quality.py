@@ -37,6 +37,9 @@ from tests.unit.search.drive import drive
 from tests.unit.search.fakes import ListTracker, epoch_record, trial_end
 
 NUM_TRIALS = 40
+NUM_TABLE_TRIALS = 10
+"""Trials on the table, whose few points more would exhaust."""
+
 TIMES_MORE = 3
 NUM_SEEDS = 20
 TABLE = Path(__file__).with_name("search_table.jsonl")
@@ -139,21 +142,27 @@ def problems() -> list[Problem]:
         Problem("rugged", RUGGED, rugged, 1.0),
         Problem("noisy", MIXED, mixed, 1.0, noise=0.1),
     ]
-    return [*found, tabulated()] if TABLE.is_file() else found
+    return [*found, *tabulated()]
 
 
-def tabulated() -> Problem:
-    """Return the table of small trainings as a function."""
-    rows = [json.loads(line) for line in TABLE.read_text(encoding="utf-8").splitlines()]
+def tabulated() -> list[Problem]:
+    """Return the table of small trainings as a function, once it is complete."""
+    text = TABLE.read_text(encoding="utf-8") if TABLE.is_file() else ""
+    rows = [json.loads(line) for line in text.splitlines()]
+    if not rows:
+        return []
     paths = list(rows[0]["point"])
     values = {tuple(row["point"][path] for path in paths): row["score"] for row in rows}
     axes = {path: sorted({row["point"][path] for row in rows}) for path in paths}
-    return Problem(
+    if len(rows) < math.prod(len(axis) for axis in axes.values()):
+        return []
+    found = Problem(
         f"table of {len(rows)} trainings",
         {path: {"choice": axis} for path, axis in axes.items()},
         lambda point: values[tuple(point[path] for path in paths)],
         max(values.values()),
     )
+    return [found]
 
 
 def regret(problem: Problem, *, sampler: str, seed: int, num_trials: int) -> float:
@@ -174,7 +183,7 @@ def regret(problem: Problem, *, sampler: str, seed: int, num_trials: int) -> flo
 
 def sampling(num_seeds: int) -> Iterator[dict[str, Any]]:
     for problem in problems():
-        num_trials = NUM_TRIALS if problem.name[:5] != "table" else 15
+        num_trials = NUM_TABLE_TRIALS if problem.name.startswith("table") else NUM_TRIALS
         ours, peer = (
             statistics.median(
                 regret(problem, sampler=sampler, seed=seed, num_trials=num)
