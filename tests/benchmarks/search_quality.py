@@ -37,9 +37,6 @@ from tests.unit.search.drive import drive
 from tests.unit.search.fakes import ListTracker, epoch_record, trial_end
 
 NUM_TRIALS = 40
-NUM_TABLE_TRIALS = 10
-"""Trials on the table, whose few points more would exhaust."""
-
 TIMES_MORE = 3
 NUM_SEEDS = 20
 TABLE = Path(__file__).with_name("search_table.jsonl")
@@ -146,23 +143,35 @@ def problems() -> list[Problem]:
 
 
 def tabulated() -> list[Problem]:
-    """Return the table of small trainings as a function, once it is complete."""
+    """Return the table of small trainings as a function, once it is complete.
+
+    Between two learning rates of the table the value is interpolated on the logarithmic scale.
+    """
     text = TABLE.read_text(encoding="utf-8") if TABLE.is_file() else ""
     rows = [json.loads(line) for line in text.splitlines()]
-    if not rows:
-        return []
-    paths = list(rows[0]["point"])
-    values = {tuple(row["point"][path] for path in paths): row["score"] for row in rows}
-    axes = {path: sorted({row["point"][path] for row in rows}) for path in paths}
-    if len(rows) < math.prod(len(axis) for axis in axes.values()):
-        return []
-    found = Problem(
-        f"table of {len(rows)} trainings",
-        {path: {"choice": axis} for path, axis in axes.items()},
-        lambda point: values[tuple(point[path] for path in paths)],
-        max(values.values()),
+    axes = (
+        {path: sorted({row["point"][path] for row in rows}) for path in rows[0]["point"]}
+        if rows
+        else {}
     )
-    return [found]
+    if not rows or len(rows) < math.prod(len(axis) for axis in axes.values()):
+        return []
+    rates = np.log(axes.pop("optimizer.lr"))
+    curves: dict[tuple[Any, ...], dict[float, float]] = {}
+    for row in rows:
+        key = tuple(row["point"][path] for path in axes)
+        curves.setdefault(key, {})[row["point"]["optimizer.lr"]] = row["score"]
+
+    def value(point: Point) -> float:
+        curve = curves[tuple(point[path] for path in axes)]
+        heights = [curve[rate] for rate in sorted(curve)]
+        return float(np.interp(math.log(point["optimizer.lr"]), rates, heights))
+
+    ends = [float(np.exp(rates[0])), float(np.exp(rates[-1]))]
+    parameters: dict[str, Any] = {path: {"choice": axis} for path, axis in axes.items()}
+    parameters["optimizer.lr"] = {"log_uniform": ends}
+    best = max(row["score"] for row in rows)
+    return [Problem(f"table of {len(rows)} trainings", parameters, value, best)]
 
 
 def regret(problem: Problem, *, sampler: str, seed: int, num_trials: int) -> float:
@@ -183,18 +192,17 @@ def regret(problem: Problem, *, sampler: str, seed: int, num_trials: int) -> flo
 
 def sampling(num_seeds: int) -> Iterator[dict[str, Any]]:
     for problem in problems():
-        num_trials = NUM_TABLE_TRIALS if problem.name.startswith("table") else NUM_TRIALS
         ours, peer = (
             statistics.median(
                 regret(problem, sampler=sampler, seed=seed, num_trials=num)
                 for seed in range(num_seeds)
             )
-            for sampler, num in (("tpe", num_trials), ("random", TIMES_MORE * num_trials))
+            for sampler, num in (("tpe", NUM_TRIALS), ("random", TIMES_MORE * NUM_TRIALS))
         )
         yield told(
             "search_quality",
-            f"{problem.name}: regret of tpe, {num_trials} trials, beside random, "
-            f"{TIMES_MORE * num_trials}",
+            f"{problem.name}: regret of tpe, {NUM_TRIALS} trials, beside random, "
+            f"{TIMES_MORE * NUM_TRIALS}",
             ours=round(ours, 4),
             peer=round(peer, 4),
             ratio=round(ours / peer, 3) if peer else float(ours > 0),
