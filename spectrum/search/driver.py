@@ -89,6 +89,8 @@ class StudyDriver:
         self.fatal: SpectrumError | None = None
         bring_to_agree(folder, self._journal, self._lines)
         self.selection = select(self._lines, self._reruns, space.study.rerun)
+        for number in lines:
+            folder.drop_state(number)
         self._catch_up_tracker()
         outcomes = self._journal.outcomes
         self._unfinished = [number for number, outcome in outcomes.items() if outcome is None]
@@ -218,7 +220,7 @@ class StudyDriver:
             self._track_end(number, line)
         else:
             self._reruns[number] = line
-        self._folder.drop_states(number)
+        self._folder.drop_state(number)
         del self._live[number]
         self._count(trial)
         self._select()

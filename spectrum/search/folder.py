@@ -31,13 +31,13 @@ from spectrum.search.json_lines import (
 )
 from spectrum.search.trial_json import record_from_json, record_to_json
 
-__all__ = ["SCHEMA_VERSION", "StudyFolder"]
+__all__ = ["SCHEMA_VERSION", "STATE_NAME", "StudyFolder"]
 
 SCHEMA_VERSION: Final = 1
 """Version of all files of the folder."""
 
-STATES: Final = "states"
-"""Folder of a trial that holds what an interrupted attempt can be continued from."""
+STATE_NAME: Final = "state"
+"""Folder of a trial that holds what it needs to go on after a stop."""
 
 
 class StudyFolder:
@@ -217,20 +217,21 @@ class StudyFolder:
         append_line(self._lines, line)
 
     def begin_records(self, number: int) -> None:
-        """Make the folder of a trial and forget what an unfinished attempt left in it.
+        """Make the folder of a trial and forget what an unfinished attempt told.
 
-        States that the attempt can be continued from stay; the objective tells its epochs again.
+        Its state stays: the trial goes on from it, and tells again what was told.
         """
         folder = self.trial(number)
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.iterdir():
-            if path.name == STATES:
-                continue
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if path.is_file():
+                path.unlink()
+            elif path.name != STATE_NAME:
+                shutil.rmtree(path, ignore_errors=True)
 
-    def drop_states(self, number: int) -> None:
-        """Remove what an ended trial could have been continued from."""
-        shutil.rmtree(self.trial(number) / STATES, ignore_errors=True)
+    def drop_state(self, number: int) -> None:
+        """Remove the state of a trial that has ended."""
+        shutil.rmtree(self.trial(number) / STATE_NAME, ignore_errors=True)
 
     def append_record(self, number: int, record: TrialEpochRecord) -> None:
         """Append an epoch to records.jsonl of a trial."""

@@ -16,7 +16,7 @@ from spectrum.data.recipe import STEP_VERSIONS
 from spectrum.errors import SearchError
 from spectrum.search.space import SearchSpace
 
-__all__ = ["build_manifest", "changes", "manifest_differences", "refuse_change"]
+__all__ = ["build_manifest", "changes", "differences", "manifest_differences", "refuse_change"]
 
 LIBRARIES: Final = ("numpy", "optuna", "pyarrow", "ray", "timm", "torch")
 """Libraries whose versions are noted."""
@@ -33,6 +33,8 @@ FREE_TO_CHANGE: Final = (
     "study.rerun.seeds",
     "base.training.feeding",
     "base.training.stream_gib",
+    "base.training.idle_folds",
+    "base.training.max_failures",
 )
 """Parts of a space that decide no number of a trial."""
 
@@ -110,7 +112,7 @@ def changes(
         now["data"], before["data"] = dict(data), begun["data"]
     return [
         line
-        for path, line in _differences(before, now, "")
+        for path, line in differences(before, now)
         if path.removeprefix("space.") not in FREE_TO_CHANGE
     ]
 
@@ -157,7 +159,8 @@ def _code(told: Mapping[str, Any]) -> dict[str, Any]:
     return {"spectrum": told["spectrum"], "steps": told["steps"]}
 
 
-def _differences(before: Any, now: Any, path: str) -> Iterator[tuple[str, str]]:
+def differences(before: Any, now: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the path of each value that changed, and a phrase that names both values."""
     for changed, old, new in _changed(before, now, path):
         yield changed, f"{changed} was {_short(old)} and is {_short(new)}"
 

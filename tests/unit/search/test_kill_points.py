@@ -197,7 +197,7 @@ def test_a_taken_study_names_its_owner(tmp_path: Path) -> None:
 def test_what_a_trial_can_be_continued_from_outlives_a_kill_and_not_its_end(
     tmp_path: Path,
 ) -> None:
-    states = tmp_path / "s/trials/1/states"
+    states = tmp_path / "s/trials/1/state"
 
     class Keeping(PlantedObjective):
         def __call__(
