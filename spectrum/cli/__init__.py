@@ -20,6 +20,7 @@ from spectrum.cli import (
     seeing,
     shards,
     simulating,
+    studying,
     training,
 )
 from spectrum.cli.console import notes
@@ -49,6 +50,7 @@ ROOMS = (
     auditing,
     training,
     searching,
+    studying,
     seeing,
     configs,
 )

@@ -12,8 +12,8 @@ from spectrum.cli.console import (
     print_json,
     print_notes,
     print_text,
-    progress_bar,
 )
+from spectrum.cli.live import live_table
 from spectrum.cli.options import (
     CpusOption,
     FreezeOption,
@@ -55,6 +55,10 @@ def search(
             help="Print the plan, with the shard sets and their size, and start nothing."
         ),
     ] = False,
+    fork: Annotated[
+        Path | None,
+        typer.Option(help="Study whose finished trials this new one begins from."),
+    ] = None,
     settings: SetOption = None,
     freeze: FreezeOption = None,
     tr_from: TrFromOption = None,
@@ -87,7 +91,7 @@ def search(
         if plan["refusal"] is not None:
             raise SearchError(plan["refusal"])
         return
-    with local_ray(num_cpus=cpus), progress_bar("Searching", unit="trials") as on_progress:
+    with local_ray(num_cpus=cpus), live_table() as on_status:
         result = run_study(
             parsed,
             roots=roots,
@@ -96,7 +100,8 @@ def search(
             num_trials=trials,
             make_tracker=lambda floor: AimTracker(studies, study=folder.name, floor=floor),
             resume=resume,
-            on_progress=on_progress,
+            fork=fork,
+            on_status=on_status,
         )
     report = write_report(folder, shards_root=shards)
     told = search_json(result.to_json(), aim_repo=studies, report=report)

@@ -27,12 +27,15 @@ def search_text(told: Mapping[str, Any]) -> str:
         trials,
         f"best     {_with_interval(best)}  trial {best['trial']}; selected, so optimistic"
         f"{_unmasked(best)}",
+        *_rerun_lines(best, default),
         f"default  {_with_interval(default)}  the space's default configuration"
         if default
         else "default  did not finish",
         f"floor    {_with_interval(told['floor'])}  acquisition numbers only, same folds",
         f"majority {told['majority']['score']:.3f}",
         f"chance   {best['chance']:.3f}",
+        *_front(told),
+        *_saved(told),
         told["verdict"],
         f"report: {told['report']}",
         "next:",
@@ -40,6 +43,37 @@ def search_text(told: Mapping[str, Any]) -> str:
         f"  spectrum report {told['study']} --open",
     ]
     return "\n".join(lines)
+
+
+def _rerun_lines(best: Mapping[str, Any], default: Mapping[str, Any] | None) -> list[str]:
+    """Tell what the selected trial scored with new seeds, and the default beside it."""
+    if not best.get("rerun"):
+        return []
+    beside = (default or {}).get("rerun")
+    told = f"; default {beside['mean']:.3f}" if beside else ""
+    return [
+        f"re-run   {best['rerun']['mean']:.3f}{told}  means over {len(best['rerun']['scores'])} "
+        "new seeds; the best mean is selected"
+    ]
+
+
+def _saved(told: Mapping[str, Any]) -> list[str]:
+    """Tell what stopping early saved, over epochs and over folds."""
+    return [
+        f"saved    {part['fold_epochs']} epochs of folds, {part['folds']} folds: "
+        f"{part['trials']} trials stopped over {axis}"
+        for axis, part in (told.get("saved") or {}).items()
+    ]
+
+
+def _front(told: Mapping[str, Any]) -> list[str]:
+    """Tell the trials that no other one beats in all objectives."""
+    return [
+        "front    "
+        + ", ".join(f"{name} {value:.4g}" for name, value in point.items() if name != "trial")
+        + f"  trial {point['trial']}"
+        for point in told.get("front") or ()
+    ]
 
 
 def _with_interval(score: Mapping[str, Any]) -> str:

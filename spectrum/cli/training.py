@@ -23,7 +23,6 @@ from spectrum.cli.options import (
     CpusOption,
     JsonOption,
     MultiEchoOption,
-    RootsArgument,
     SetOption,
     ShardsOption,
     SpaceOption,
@@ -44,8 +43,18 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="Configuration file (spectrum config show).")],
-    roots: RootsArgument,
+    config: Annotated[
+        Path,
+        typer.Argument(help="Configuration file (spectrum config show); left out with --from."),
+    ],
+    roots: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders of BIDS data sets, raw or fMRIPrep derivatives."),
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="STUDY/TRIAL whose configuration is trained again."),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Data-parallel workers; above 1 through Ray Train.")
     ] = None,
@@ -66,17 +75,26 @@ def train(
     A training that was interrupted goes on with --resume, to the numbers of an undisturbed one.
 
     Example: spectrum train config.yaml data/raw/ds000002 data/raw/ds000052 --workers 2
+
+    Example: spectrum train data/raw/ds0000* --from studies/quickstart/7 --out again
     """
     from spectrum.config import TrialConfig, read_config
+    from spectrum.errors import ConfigError
     from spectrum.launch import local_ray
     from spectrum.search.single import train_single
+    from spectrum.search.trial_source import config_of_trial
 
     wanted = [*(settings or []), *data_settings(tr_from, multi_echo, space)]
     wanted += [f"training.workers={workers}"] if workers else []
-    parsed = read_config(TrialConfig, config, settings=wanted)
+    if source is not None:
+        parsed, data = config_of_trial(source, wanted), [config, *(roots or [])]
+    else:
+        parsed, data = read_config(TrialConfig, config, settings=wanted), roots or []
+    if not data:
+        raise ConfigError("No data were given. Name the folders of BIDS data sets after CONFIG.")
     with local_ray(num_cpus=cpus), _epoch_lines() as on_epoch:
         result = train_single(
-            parsed, roots, shards_root=shards, out=out, on_epoch=on_epoch, resume=resume
+            parsed, data, shards_root=shards, out=out, on_epoch=on_epoch, resume=resume
         )
     if as_json:
         print_json(result.to_json())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from spectrum.report.labels import UNMASKED_LABEL, is_unmasked
+from spectrum.report.reruns import front_sentences, rerun_sentences
 from spectrum.search.view import StudyView
 
 __all__ = [
@@ -74,6 +75,8 @@ def summary(study: StudyView) -> tuple[str, ...]:
         f"Trial {best['number']}{_label(best)} was selected: of {finished} it scored highest, "
         f"{format_score(score)}, over {_units(score)}.",
         *_against(study),
+        *rerun_sentences(study),
+        *front_sentences(study),
         _standing(study, score),
     ]
     if len(study.complete) > 1:

@@ -2,7 +2,8 @@
 
 A trial that ends is written to ``trials.jsonl`` first (the truth), then told to the journal, then
 to the tracker; ``StudyDriver`` brings the three to agree when a study is opened again. Knows no
-Ray: ``study`` carries the calls of Ray Tune here.
+Ray: ``study`` carries the calls of Ray Tune here. Not here: which trials are run again at the end
+(``selection``), and whether another one is proposed (``budget``).
 """
 
 from __future__ import annotations
@@ -11,45 +12,41 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from spectrum.config import pin_weights
 from spectrum.errors import LeakageError, SearchError, SpectrumError
 from spectrum.records import TrialEpochRecord
+from spectrum.search.agreement import bring_to_agree
+from spectrum.search.budget import Budget
+from spectrum.search.first_points import FirstTrials
 from spectrum.search.folder import StudyFolder
-from spectrum.search.optuna_study import Outcome, Proposal, TrialJournal
+from spectrum.search.objectives import pareto_front, value_of
+from spectrum.search.optuna_study import Proposal, TrialJournal
+from spectrum.search.racing import is_behind
+from spectrum.search.selection import (
+    Rerun,
+    best_line,
+    is_rerun,
+    planned_reruns,
+    select,
+)
 from spectrum.search.space import SearchSpace
+from spectrum.search.status import StudyStatus, seconds_left, status_of_trial
 from spectrum.search.tracker import Tracker
-from spectrum.search.trial_json import fold_line, mean_metrics, without_nan
+from spectrum.search.trial_lines import LiveTrial, line_of, missing_result, not_finite
 from spectrum.search.trials import Failure, TrialEnd
 
-__all__ = ["StudyDriver", "best_line"]
+__all__ = ["Moment", "StudyDriver"]
 
 logger = logging.getLogger(__name__)
 
-MAX_MESSAGE: Final = 2000
-"""Characters of an error that a trial's line keeps."""
+Moment = Literal["asked", "started", "reported", "written", "told"]
+"""Between two writes: after ask, start, report, the trial's line, and tell."""
 
-
-@dataclass(slots=True)
-class _LiveTrial:
-    proposal: Proposal
-    config: dict[str, Any]
-    began: float = 0.0
-    started: str = ""
-    num_epochs: int = 0
-    last: TrialEpochRecord | None = None
-    end: TrialEnd | None = None
-    failure: Failure | None = None
-    is_pruned: bool = False
-
-    @property
-    def outcome(self) -> Outcome:
-        if self.failure is not None:
-            return "failed"
-        return "pruned" if self.is_pruned else "complete"
+SELECTION: Final = "selection.json"
+FRONT: Final = "front.json"
 
 
 class StudyDriver:
@@ -60,11 +57,13 @@ class StudyDriver:
     folder : locked by the caller, with its manifest written
     space : what is searched
     tracker : follows the trials; an error of it is noted and the study goes on
-    num_trials : trials of the whole study, those of earlier sessions included
+    num_trials : trials of the whole study, those of earlier sessions included, re-runs not
     clock : seconds, monotonic
+    first : called where a study begins, for what comes before its first proposal
+    at : told each moment between two writes, and the trial; a test kills the process there
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a study, one name each
         self,
         folder: StudyFolder,
         space: SearchSpace,
@@ -72,59 +71,117 @@ class StudyDriver:
         *,
         num_trials: int,
         clock: Callable[[], float] = time.monotonic,
+        first: Callable[[], FirstTrials] = FirstTrials,
+        at: Callable[[Moment, int], None] = lambda moment, number: None,
     ) -> None:
         self._folder, self._space, self._tracker = folder, space, tracker
-        self._clock, self.num_trials = clock, num_trials
+        self._clock, self._at, self.num_trials = clock, at, num_trials
         self.notes: list[str] = list(folder.repair())
-        self._lines = folder.read_trials()
-        self._journal = TrialJournal(folder.journal, space)
-        self._live: dict[int, _LiveTrial] = {}
+        lines = folder.read_trials()
+        self._lines = {n: line for n, line in lines.items() if not is_rerun(n)}
+        self._reruns = {n: line for n, line in lines.items() if is_rerun(n)}
+        self._journal = TrialJournal(folder.journal, space, first)
+        self.notes += self._journal.notes
+        self._budget = Budget(space.study, num_trials=num_trials, begin=clock())
+        self._live: dict[int, LiveTrial] = {}
+        stored = folder.read(FRONT) if folder.has(FRONT) else {"trials": []}
+        self._front: tuple[int, ...] = tuple(stored["trials"])
         self._num_failed_now = 0
         self.fatal: SpectrumError | None = None
-        self._agree()
+        bring_to_agree(folder, self._journal, self._lines)
+        self.selection = select(self._lines, self._reruns, space.study.rerun)
+        for number in lines:
+            folder.drop_state(number)
+        self._catch_up_tracker()
         outcomes = self._journal.outcomes
         self._unfinished = [number for number, outcome in outcomes.items() if outcome is None]
 
     @property
     def lines(self) -> Mapping[int, Mapping[str, Any]]:
-        """The lines of ended trials by number."""
+        """The lines of ended trials by number, without re-runs."""
         return self._lines
 
     @property
     def num_left(self) -> int:
-        """Trials that this session has to run."""
-        return len(self._unfinished) + max(0, self.num_trials - self._journal.num_proposed)
+        """Trials that this session has to run at least, re-runs of those that ended included."""
+        num_open = len(self._unfinished) + self._num_open
+        return num_open or len(self._open_reruns())
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Trials and re-runs that have ended, and those there will be as far as is known."""
+        num_reruns = len(planned_reruns(self._lines, self._space.study.rerun))
+        return len(self._lines) + len(self._reruns), self.num_trials + num_reruns
+
+    @property
+    def status(self) -> StudyStatus:
+        """What the search is doing now."""
+        best = best_line(self._lines, self.selection)
+        num_done, num_total = self.progress
+        ended = [*self._lines.values(), *self._reruns.values()]
+        left = seconds_left([line["seconds"] for line in ended], num_total - num_done, self._live)
+        now = self._clock()
+        return StudyStatus(
+            trials=tuple(
+                status_of_trial(number, trial, now=now) for number, trial in self._live.items()
+            ),
+            num_done=num_done,
+            num_total=num_total,
+            best=None if best is None else (best["number"], best["value"]),
+            seconds_left=left,
+        )
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is no next trial now, but may be one when those that run have ended."""
+        return self._space.study.rerun.top > 0 and any(not is_rerun(n) for n in self._live)
 
     def next_trial(self) -> tuple[int, dict[str, Any]] | None:
-        """Return number and configuration of the next trial, unfinished ones first, or None."""
+        """Return number and configuration of the next trial, or None.
+
+        Unfinished ones come first, then proposals, then the re-runs of the best.
+        """
         if self._unfinished:
             proposal = self._journal.ask_again(self._unfinished.pop(0))
-        elif self._journal.num_proposed < self.num_trials:
+        elif self._num_open:
             proposal = self._journal.ask()
-        else:
+        elif self.is_waiting or not (reruns := self._open_reruns()):
             return None
+        else:
+            return self._begin_rerun(reruns[0])
         config = pin_weights(self._space.config(proposal.point)).model_dump(mode="json")
-        self._live[proposal.number] = _LiveTrial(proposal, config)
+        self._live[proposal.number] = LiveTrial(proposal, config)
+        self._at("asked", proposal.number)
         return proposal.number, config
 
     def start(self, number: int) -> None:
         """Note that a trial begins, or begins again after its worker died."""
         trial = self._live[number]
-        self._live[number] = trial = _LiveTrial(trial.proposal, trial.config)
+        self._live[number] = trial = LiveTrial(trial.proposal, trial.config, trial.rerun)
         trial.began = self._clock()
         trial.started = datetime.now(UTC).isoformat(timespec="seconds")
         self._folder.begin_records(number)
-        params = dict(trial.proposal.point)
-        self._told(lambda: self._tracker.start_trial(number, config=trial.config, params=params))
+        if trial.rerun is None:
+            params = dict(trial.proposal.point)
+            self._told(
+                lambda: self._tracker.start_trial(number, config=trial.config, params=params)
+            )
+        self._at("started", number)
 
-    def should_stop(self, number: int, *, epoch: int, score: float) -> bool:
-        """Take the score of an epoch that is not the last; return whether the trial stops here."""
+    def should_stop(self, number: int, record: TrialEpochRecord) -> bool:
+        """Take an epoch that is not the last; return whether the trial stops here."""
         trial = self._live[number]
+        score = record.score.value
         if not math.isfinite(score):
-            self.fail(number, _not_finite(score, epoch))
+            self.fail(number, not_finite(score, record.epoch))
             return True
-        trial.is_pruned = self._journal.report(number, epoch=epoch, value=score)
-        return trial.is_pruned
+        if trial.rerun is not None:
+            return False
+        if self._journal.report(number, epoch=record.epoch, value=score):
+            trial.stopped_by = "epochs"
+        elif number and record.ends_fold and self._is_behind(record):
+            trial.stopped_by = "folds"
+        return trial.stopped_by is not None
 
     def log_epoch(self, number: int, record: TrialEpochRecord) -> None:
         """Write the record of an epoch, and hand it to the tracker."""
@@ -132,7 +189,9 @@ class StudyDriver:
         trial.last = record
         trial.num_epochs += 1
         self._folder.append_record(number, record)
-        self._told(lambda: self._tracker.log_epoch(number, record))
+        if trial.rerun is None:
+            self._told(lambda: self._tracker.log_epoch(number, record))
+        self._at("reported", number)
 
     def conclude(self, number: int, end: TrialEnd) -> None:
         """Take what a trial that trained all its epochs leaves."""
@@ -147,43 +206,89 @@ class StudyDriver:
     def finish(self, number: int) -> Mapping[str, Any]:
         """End a trial: line, journal, tracker, in this order; return its line."""
         trial = self._live[number]
-        trial.failure = trial.failure or _missing(trial)
+        trial.failure = trial.failure or missing_result(trial)
         if trial.outcome == "complete" and trial.end is not None:
             predictions = tuple(p for fold in trial.end.folds for p in fold.predictions)
             self._folder.write_predictions(number, predictions)
-        line = self._line_of(trial)
+        seconds = self._clock() - trial.began if trial.started else 0.0
+        line = self._with_objectives(line_of(trial, seconds=seconds))
         self._folder.append_trial(line)
-        self._lines[number] = line
-        self._journal.tell(number, trial.outcome, value=line["value"])
+        self._at("written", number)
+        if trial.rerun is None:
+            self._lines[number] = line
+            self._journal.tell(number, trial.outcome, values=self._journal.values_in(line))
+            self._at("told", number)
+            self._track_end(number, line)
+        else:
+            self._reruns[number] = line
         self._folder.drop_state(number)
-        self._track_end(number, line)
         del self._live[number]
         self._count(trial)
+        self._select()
         return line
 
-    def _line_of(self, trial: _LiveTrial) -> dict[str, Any]:
-        last, end = trial.last, trial.end
-        is_complete = trial.outcome == "complete"
-        metrics = mean_metrics(last.folds) if last is not None else {}
-        line = {
-            "number": trial.proposal.number,
-            "state": trial.outcome,
-            "params": dict(trial.proposal.point),
-            "config": trial.config,
-            "score": last.score.to_json() if last is not None else None,
-            "value": last.score.value if last is not None and is_complete else None,
-            "folds": [fold_line(fold) for fold in end.folds] if is_complete and end else [],
-            "metrics": {**metrics, **(end.metrics if is_complete and end else {})},
-            "num_epochs": trial.num_epochs,
-            "seconds": round(self._clock() - trial.began, 3) if trial.started else 0.0,
-            "started": trial.started or None,
-            "error": {"kind": trial.failure.kind, "message": trial.failure.message[:MAX_MESSAGE]}
-            if trial.failure
-            else None,
-        }
-        return {name: without_nan(value) for name, value in line.items()}
+    def close(self) -> None:
+        """Write what the study found besides its trials: the selection, and the Pareto front."""
+        if self.selection is not None:
+            self._folder.write(SELECTION, self.selection.to_json())
+        if len(self._space.study.objectives) > 1:
+            self._close_front()
 
-    def _count(self, trial: _LiveTrial) -> None:
+    @property
+    def _num_open(self) -> int:
+        """Trials that may still be proposed."""
+        num_open, note = self._budget.num_open(
+            self._journal.num_proposed, tuple(self._lines.values()), now=self._clock()
+        )
+        if note and note not in self.notes:
+            self.notes.append(note)
+        return num_open
+
+    def _open_reruns(self) -> list[Rerun]:
+        if self._budget.is_over(self._clock()):
+            return []
+        planned = planned_reruns(self._lines, self._space.study.rerun)
+        known = self._reruns.keys() | self._live.keys()
+        return [rerun for rerun in planned if rerun.number not in known]
+
+    def _begin_rerun(self, rerun: Rerun) -> tuple[int, dict[str, Any]]:
+        line = self._lines[rerun.of]
+        config = {**line["config"], "seed": rerun.seed_of(line["config"]["seed"])}
+        proposal = Proposal(number=rerun.number, point=line["params"])
+        self._live[rerun.number] = LiveTrial(proposal, config, rerun)
+        return rerun.number, config
+
+    def _is_behind(self, record: TrialEpochRecord) -> bool:
+        best = best_line(self._lines)
+        return best is not None and is_behind(
+            record.score.by_group,
+            best["score"]["by_group"],
+            config=self._space.study.pruner.folds,
+        )
+
+    def _with_objectives(self, line: dict[str, Any]) -> dict[str, Any]:
+        names = self._space.study.objectives
+        if len(names) == 1 or line["state"] != "complete":
+            return line
+        folder = self._folder.trial(line["number"])
+        return {**line, "objectives": {name: value_of(name, line, folder) for name in names}}
+
+    def _select(self) -> None:
+        """See whether the re-runs are done, and move the tag of the best where they say so."""
+        before = best_line(self._lines, self.selection)
+        self.selection = select(self._lines, self._reruns, self._space.study.rerun)
+        after = best_line(self._lines, self.selection)
+        if self.selection is not None and after is not None and after is not before:
+            self._track_end(after["number"], after)
+
+    def _close_front(self) -> None:
+        front = pareto_front(self._lines, self._space.study.objectives)
+        changed, self._front = set(front) ^ set(self._front), front
+        for number in sorted(changed & self._lines.keys()):
+            self._track_end(number, self._lines[number])
+        self._folder.write(FRONT, {"trials": list(front)})
+
+    def _count(self, trial: LiveTrial) -> None:
         if trial.failure is None:
             return
         self._num_failed_now += 1
@@ -197,24 +302,10 @@ class StudyDriver:
                 f"{failure.message[:200]}. Mend the cause and continue with --resume."
             )
 
-    def _agree(self) -> None:
-        """Bring journal and tracker to what ``trials.jsonl`` says."""
-        outcomes = self._journal.outcomes
+    def _catch_up_tracker(self) -> None:
         for number, line in self._lines.items():
-            if number not in outcomes:
-                raise SearchError(
-                    _disagreement(self._folder, number, "trials.jsonl", "the journal")
-                )
-            if outcomes[number] is None:
-                self._journal.tell(number, line["state"], value=line["value"])
-            self._folder.drop_state(number)
             if not self._folder.is_tracked(number):
                 self._replay(number, line)
-        for number, outcome in outcomes.items():
-            if outcome is not None and number not in self._lines:
-                raise SearchError(
-                    _disagreement(self._folder, number, "the journal", "trials.jsonl")
-                )
 
     def _replay(self, number: int, line: Mapping[str, Any]) -> None:
         config, params = line["config"], line["params"]
@@ -229,9 +320,13 @@ class StudyDriver:
             self._folder.mark_tracked(number)
 
     def _tags_of(self, line: Mapping[str, Any]) -> Sequence[str]:
-        best = best_line(self._lines)
-        tags = ["default"] if line["number"] == 0 else []
-        return [*tags, "best"] if best is not None and best["number"] == line["number"] else tags
+        best = best_line(self._lines, self.selection)
+        is_tagged = {
+            "default": line["number"] == 0,
+            "front": line["number"] in self._front,
+            "best": best is not None and best["number"] == line["number"],
+        }
+        return [tag for tag, holds in is_tagged.items() if holds]
 
     def _told(self, call: Callable[[], None]) -> bool:
         try:
@@ -244,35 +339,3 @@ class StudyDriver:
             self.notes = [*self.notes, sentence] if sentence not in self.notes else self.notes
             return False
         return True
-
-
-def best_line(lines: Mapping[int, Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Return the line of the complete trial with the highest score, the first of equals."""
-    complete = [line for _, line in sorted(lines.items()) if line["state"] == "complete"]
-    return max(complete, key=lambda line: line["value"], default=None)
-
-
-def _missing(trial: _LiveTrial) -> Failure | None:
-    """Return why a trial that says it is complete is not."""
-    if trial.is_pruned:
-        return None
-    if trial.end is None or trial.last is None:
-        return Failure(
-            kind="NoResult", message="The trial ended without reporting that it finished."
-        )
-    if not math.isfinite(trial.last.score.value):
-        return _not_finite(trial.last.score.value, trial.last.epoch)
-    return None
-
-
-def _not_finite(score: float, epoch: int) -> Failure:
-    return Failure(
-        kind="NotFinite", message=f"The score after epoch {epoch} is {score}, not a number."
-    )
-
-
-def _disagreement(folder: StudyFolder, number: int, having: str, lacking: str) -> str:
-    return (
-        f"{folder.path}: {having} has trial {number} as ended, {lacking} does not know it. "
-        "A file of the study was removed or damaged; restore it, or search under another name."
-    )

@@ -7,12 +7,17 @@ may be deleted at any time.
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import json
+import os
 import shutil
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from spectrum.config import fingerprint
 from spectrum.errors import SearchError
@@ -92,18 +97,35 @@ class StudyFolder:
     def locked(self) -> Iterator[None]:
         """Hold the study for this process; raise SearchError where another one has it.
 
-        The lock is the kernel's and ends with the process, however that ends.
+        The lock is the kernel's and ends with the process, however that ends. Who holds it is
+        written in it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as file:
+        with (self.path / ".lock").open("a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise SearchError(
-                    f"Another search works on {self.path}. Wait for it, or give this one another "
-                    "name."
+                    f"Another search works on {self.path}{_owner(file)}. Wait for it, or give "
+                    "this one another name."
                 ) from None
+            file.truncate(0)
+            file.write(json.dumps(_this_process()))
+            file.flush()
             yield
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether a search works on the study now."""
+        lock = self.path / ".lock"
+        if not lock.is_file():
+            return False
+        with lock.open("r", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     def repair(self) -> tuple[str, ...]:
         """Cut lines that a kill left half-written; return one sentence for each."""
@@ -137,8 +159,39 @@ class StudyFolder:
         return content
 
     def write(self, name: str, value: Any) -> None:
-        """Write a further JSON file of the study, such as folds.json."""
+        """Write a further JSON file of the study, such as floor.json."""
         write_json(self.path / name, value)
+
+    def write_checked(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write a further JSON file of the study that may change, with its digest."""
+        write_json(self.path / name, {**value, "digest": fingerprint(value)})
+
+    def read_checked(self, name: str) -> dict[str, Any]:
+        """Read what ``write_checked`` wrote; raise SearchError where it is not as it was."""
+        stored = read_json(self.path / name)
+        content = {key: value for key, value in stored.items() if key != "digest"}
+        if fingerprint(content) != stored.get("digest"):
+            raise SearchError(
+                f"{self.path / name} was changed or damaged: its digest does not fit. "
+                "Remove the file, and give --trials again."
+            )
+        return content
+
+    def digests_of(self, *names: str) -> dict[str, str]:
+        """Return the digest of each of some files, for the manifest."""
+        return {
+            name: hashlib.sha256((self.path / name).read_bytes()).hexdigest() for name in names
+        }
+
+    def check_files(self) -> None:
+        """Raise SearchError where a file that the manifest has a digest of is not as it was."""
+        for name, digest in self.read_manifest().get("files", {}).items():
+            path = self.path / name
+            if not path.is_file() or self.digests_of(name)[name] != digest:
+                raise SearchError(
+                    f"{path} was changed, damaged or removed: it does not have the digest in "
+                    "study.json. Restore the file, or search again under another name."
+                )
 
     def has(self, name: str) -> bool:
         """Return whether a further file of the study is there."""
@@ -149,8 +202,8 @@ class StudyFolder:
         return read_json(self.path / name)
 
     def read_trials(self) -> dict[int, dict[str, Any]]:
-        """Return the lines of finished and failed trials by number."""
-        lines = read_lines(self._lines)
+        """Return the lines of ended trials and re-runs by number, in the order they ended."""
+        lines = read_lines(self._lines, signed=True)
         by_number = {line["number"]: line for line in lines}
         if len(by_number) < len(lines):
             raise SearchError(
@@ -186,7 +239,7 @@ class StudyFolder:
 
     def read_records(self, number: int) -> tuple[TrialEpochRecord, ...]:
         """Return the epochs of a trial."""
-        lines = read_lines(self.trial(number) / "records.jsonl")
+        lines = read_lines(self.trial(number) / "records.jsonl", signed=True)
         return tuple(record_from_json(line) for line in lines)
 
     def write_predictions(self, number: int, predictions: tuple[Prediction, ...]) -> None:
@@ -214,3 +267,18 @@ class StudyFolder:
         write_json(aside / "trial.json", dict(line))
         shutil.rmtree(self.best, ignore_errors=True)
         aside.rename(self.best)
+
+
+def _this_process() -> dict[str, Any]:
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"host": socket.gethostname(), "pid": os.getpid(), "since": since}
+
+
+def _owner(file: TextIO) -> str:
+    """Say who holds a lock, as far as its file tells."""
+    file.seek(0)
+    try:
+        told = json.loads(file.read())
+        return f" (process {told['pid']} on {told['host']}, since {told['since']})"
+    except (ValueError, KeyError, TypeError):
+        return ""

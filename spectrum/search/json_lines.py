@@ -6,41 +6,62 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from spectrum.config import fingerprint
 from spectrum.errors import SearchError
 
-__all__ = ["append_line", "cut_torn_tail", "read_json", "read_lines", "write_json"]
+__all__ = ["append_line", "cut_torn_tail", "parse_line", "read_json", "read_lines", "write_json"]
+
+DIGEST_LENGTH: Final = 16
+"""Hexadecimal digits of the digest that ends each line."""
 
 
 def append_line(path: Path, value: Mapping[str, Any]) -> None:
-    """Append one JSON object as a line and wait until it is on disk."""
+    """Append one JSON object with its digest as a line, and wait until it is on disk."""
+    signed = {**value, "digest": _digest(value)}
     with path.open("ab") as file:
-        file.write(json.dumps(value, allow_nan=False).encode() + b"\n")
+        file.write(json.dumps(signed, allow_nan=False).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the JSON objects of a file, one a line; an absent file has none.
+def read_lines(path: Path, *, signed: bool = False) -> list[dict[str, Any]]:
+    """Return the JSON objects of a file, one a line, without digests; an absent file has none.
+
+    Parameters
+    ----------
+    signed : whether a line without a digest is damaged, or of another hand
 
     Raises
     ------
     SearchError
-        Where a line is not JSON; ``cut_torn_tail`` has to be called first after a kill.
+        Where a line is not as it was written; ``cut_torn_tail`` has to be called first after a
+        kill.
     """
     if not path.is_file():
         return []
-    values = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            values.append(json.loads(line))
-        except ValueError as err:
-            raise SearchError(
-                f"{path} is damaged in line {number}: {err}. "
-                "Restore the file, or remove the study's folder and search again."
-            ) from err
-    return values
+    lines = path.read_bytes().splitlines()
+    return [
+        parse_line(path, number, line, signed=signed) for number, line in enumerate(lines, start=1)
+    ]
+
+
+def parse_line(path: Path, number: int, line: bytes, *, signed: bool) -> dict[str, Any]:
+    """Return the object of one line; raise SearchError where it is not as it was written."""
+    try:
+        value = json.loads(line)
+        if not isinstance(value, dict):
+            raise ValueError(f"{type(value).__name__} where an object was expected")
+        digest = value.pop("digest", None)
+        if digest != _digest(value) and (signed or digest is not None):
+            raise ValueError("its digest does not fit")
+    except ValueError as err:
+        raise SearchError(
+            f"{path} is damaged in line {number}: {err}. "
+            "Restore the file, or remove the study's folder and search again."
+        ) from err
+    return value
 
 
 def cut_torn_tail(path: Path) -> int:
@@ -83,6 +104,10 @@ def read_json(path: Path) -> Any:
             f"{path} is damaged: {err}. Restore the file, or remove the study's folder and "
             "search again."
         ) from err
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    return fingerprint(value)[:DIGEST_LENGTH]
 
 
 def _is_json(line: bytes) -> bool:

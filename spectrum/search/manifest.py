@@ -1,4 +1,4 @@
-"""What a study was begun with, and the refusal to continue it with anything else."""
+"""What a study was begun with, the refusal to continue it otherwise, how two studies differ."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spectrum.data.recipe import STEP_VERSIONS
 from spectrum.errors import SearchError
 from spectrum.search.space import SearchSpace
 
-__all__ = ["build_manifest", "differences", "refuse_change"]
+__all__ = ["build_manifest", "changes", "differences", "manifest_differences", "refuse_change"]
 
 LIBRARIES: Final = ("numpy", "optuna", "pyarrow", "ray", "timm", "torch")
 """Libraries whose versions are noted."""
@@ -27,6 +27,10 @@ FREE_TO_CHANGE: Final = (
     "study.max_failed",
     "study.disk_gib",
     "study.gpus_per_trial",
+    "study.max_hours",
+    "study.patience_trials",
+    "study.rerun.top",
+    "study.rerun.seeds",
     "base.training.feeding",
     "base.training.stream_gib",
     "base.training.idle_folds",
@@ -38,12 +42,14 @@ MAX_DIFFERENCES: Final = 5
 """Differences that a refusal names."""
 
 
-def build_manifest(
+def build_manifest(  # noqa: PLR0913 - what a study begins with, one name each
     space: SearchSpace,
     *,
     name: str,
     data: Mapping[str, Any],
     refused: Sequence[Mapping[str, Any]] = (),
+    files: Mapping[str, str] | None = None,
+    parent: Mapping[str, Any] | None = None,
     created: datetime | None = None,
 ) -> dict[str, Any]:
     """Return what study.json says, without schema and digest.
@@ -53,6 +59,8 @@ def build_manifest(
     name : of the study
     data : fingerprints of what the trials read
     refused : runs that could not be used, each with code, path and message
+    files : digest of each file that is written once, by name
+    parent : the study that this one is forked from: its folder, digest, and the differences
     created : now, if None
     """
     return {
@@ -64,6 +72,8 @@ def build_manifest(
         "git_revision": git_revision(Path(spectrum.__file__).parent),
         "data": dict(data),
         "refused": [dict(problem) for problem in refused],
+        **({"files": dict(files)} if files else {}),
+        **({"parent": dict(parent)} if parent else {}),
     }
 
 
@@ -77,22 +87,41 @@ def refuse_change(
     begun : manifest of the study
     data : None where nothing will be read
     """
-    now = {"space": space.model_dump(mode="json"), "code": _code(versions())}
-    before = {"space": begun["space"], "code": _code(begun["versions"])}
-    if data is not None:
-        now["data"], before["data"] = dict(data), begun["data"]
-    found = [
-        line
-        for path, line in differences(before, now)
-        if path.removeprefix("space.") not in FREE_TO_CHANGE
-    ]
+    found = changes(begun, space, data)
     if found:
         more = f"; and {len(found) - MAX_DIFFERENCES} more" if len(found) > MAX_DIFFERENCES else ""
         raise SearchError(
             f"The study {begun['name']} was begun with other inputs: "
-            f"{'; '.join(found[:MAX_DIFFERENCES])}{more}. Restore them to continue it, or search "
-            "under another name."
+            f"{'; '.join(found[:MAX_DIFFERENCES])}{more}. Restore them to continue it, search "
+            "under another name, or begin a new study from this one's trials with --fork."
         )
+
+
+def changes(
+    begun: Mapping[str, Any], space: SearchSpace, data: Mapping[str, Any] | None
+) -> list[str]:
+    """Return how space, data and code differ from what a study was begun with, one each.
+
+    Parameters
+    ----------
+    data : None leaves them out
+    """
+    now = {"space": space.model_dump(mode="json"), "code": _code(versions())}
+    before = {"space": begun["space"], "code": _code(begun["versions"])}
+    if data is not None:
+        now["data"], before["data"] = dict(data), begun["data"]
+    return [
+        line
+        for path, line in differences(before, now)
+        if path.removeprefix("space.") not in FREE_TO_CHANGE
+    ]
+
+
+def manifest_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return what differs between two manifests: by path the values of both, absent ones null."""
+    left_out = ("name", "created", "files", "refused")
+    kept = [{k: v for k, v in manifest.items() if k not in left_out} for manifest in (one, other)]
+    return {path: [before, now] for path, before, now in _changed(kept[0], kept[1], "")}
 
 
 def versions() -> dict[str, Any]:
@@ -132,12 +161,17 @@ def _code(told: Mapping[str, Any]) -> dict[str, Any]:
 
 def differences(before: Any, now: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Yield the path of each value that changed, and a phrase that names both values."""
+    for changed, old, new in _changed(before, now, path):
+        yield changed, f"{changed} was {_short(old)} and is {_short(new)}"
+
+
+def _changed(before: Any, now: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for name in dict.fromkeys((*before, *now)):
             inner = f"{path}.{name}" if path else str(name)
-            yield from differences(before.get(name), now.get(name), inner)
+            yield from _changed(before.get(name), now.get(name), inner)
     elif before != now:
-        yield path, f"{path} was {_short(before)} and is {_short(now)}"
+        yield path, before, now
 
 
 def _short(value: Any) -> str:

@@ -11,7 +11,24 @@ from collections.abc import Sequence
 
 from spectrum.search.settings import PrunerConfig
 
-__all__ = ["is_hopeless", "is_rung"]
+__all__ = ["bracket_of", "is_hopeless", "is_rung", "rules_of"]
+
+
+def bracket_of(number: int, config: PrunerConfig) -> int:
+    """Return the bracket of a trial, from 0; trials are compared within their bracket alone."""
+    return number % config.brackets if config.rule == "hyperband" else 0
+
+
+def rules_of(number: int, config: PrunerConfig) -> PrunerConfig:
+    """Return the rules of a trial's bracket: halving that begins later in a later bracket.
+
+    Hyperband (Li et al. 2018, "Hyperband: a novel bandit-based approach to hyperparameter
+    optimization") with asynchronous halving in each bracket, and trials dealt out in turn.
+    """
+    if config.rule != "hyperband":
+        return config
+    least = config.min_epochs * config.reduction ** bracket_of(number, config)
+    return config.model_copy(update={"rule": "halving", "min_epochs": least})
 
 
 def is_rung(num_epochs: int, config: PrunerConfig) -> bool:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spectrum.search.driver import best_line
+from spectrum.search.objectives import pareto_front
+from spectrum.search.savings import savings
+from spectrum.search.selection import Selection, best_line
+from spectrum.search.settings import ObjectiveName
 
 __all__ = ["StudyResult"]
 
@@ -18,7 +21,7 @@ class StudyResult:
     """The lines of a study's trials by number, its floor, and what there is to tell.
 
     ``refused`` are the runs that could not be used, as ``code``, ``path`` and ``message``;
-    ``seconds`` count this session alone.
+    ``seconds`` count this session alone. ``selection`` is what the re-runs of the best led to.
     """
 
     study: Path
@@ -27,11 +30,16 @@ class StudyResult:
     seconds: float
     refused: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
+    selection: Selection | None = None
+    objectives: tuple[ObjectiveName, ...] = ("score",)
 
     @property
     def best(self) -> dict[str, Any] | None:
-        """The complete trial with the highest score, beside what it is read against."""
-        line = best_line(self.lines)
+        """The selected trial, beside what it is read against.
+
+        ``score`` is that of the search, ``rerun`` what its new seeds scored.
+        """
+        line = best_line(self.lines, self.selection)
         if line is None:
             return None
         return {
@@ -39,6 +47,8 @@ class StudyResult:
             "score": line["score"]["value"],
             "ci95": list(line["score"]["ci95"]),
             "selected": True,
+            "selected_by": self._selected_by,
+            "rerun": self._rerun_of(line["number"]),
             "floor": self.floor["floor"]["value"],
             "chance": self.floor["chance"],
             "params": line["params"],
@@ -51,7 +61,36 @@ class StudyResult:
         line = self.lines.get(0)
         if line is None or line["state"] != "complete":
             return None
-        return {"score": line["score"]["value"], "ci95": list(line["score"]["ci95"])}
+        return {
+            "score": line["score"]["value"],
+            "ci95": list(line["score"]["ci95"]),
+            "rerun": self._rerun_of(0),
+        }
+
+    @property
+    def front(self) -> list[dict[str, Any]] | None:
+        """The trials that no other one beats in all objectives; None with one objective."""
+        if len(self.objectives) == 1:
+            return None
+        numbers = pareto_front(self.lines, self.objectives)
+        return [{"trial": n, **self.lines[n]["objectives"]} for n in numbers]
+
+    @property
+    def _selected_by(self) -> str:
+        num_complete = sum(line["state"] == "complete" for line in self.lines.values())
+        if self.selection is None:
+            return f"highest score of {num_complete} complete trials"
+        num_again = len(self.selection.scores) + len(self.selection.failed)
+        return (
+            f"highest mean over {self.selection.num_seeds} new seeds, of {num_again} trials "
+            f"that were run again of {num_complete} complete ones"
+        )
+
+    def _rerun_of(self, number: int) -> dict[str, Any] | None:
+        mean = self.selection.mean_of(number) if self.selection else None
+        if self.selection is None or mean is None:
+            return None
+        return {"mean": mean, "scores": list(self.selection.scores[number])}
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that ``spectrum search --json`` prints."""
@@ -64,6 +103,9 @@ class StudyResult:
             "num_failed": states["failed"],
             "best": self.best,
             "default": self.default,
+            "selection": self.selection.to_json() if self.selection else None,
+            "front": self.front,
+            "saved": savings(self.lines.values()),
             "floor": _plain(self.floor["floor"]),
             "majority": _plain(self.floor["majority"]),
             "chance": self.floor["chance"],

@@ -5,22 +5,40 @@ Not here: what is searched (``space``) and how a sampler is built (``optuna_stud
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from spectrum.config.frozen import FrozenConfig
 
-__all__ = ["PrunerConfig", "StudySettings"]
+__all__ = ["FoldRaceConfig", "ObjectiveName", "PrunerConfig", "RerunConfig", "StudySettings"]
+
+ObjectiveName = Literal["score", "worst_dataset", "seconds", "parameters"]
+"""What a study may search for. ``score`` and ``worst_dataset`` (the lowest mean over the subjects
+of one data set) are to be high, ``seconds`` of a trial and ``parameters`` of a model low."""
+
+
+class FoldRaceConfig(FrozenConfig):
+    """When a trial is stopped between two folds; needs ``training.fold_order: fold``."""
+
+    alpha: float = Field(default=0.1, ge=0.0, lt=0.5)
+    """A trial stops where it is worse than the best one on the subjects scored so far, by a paired
+    one-sided test at this level. 0 stops none."""
+
+    min_subjects: int = Field(default=6, ge=2)
+    """Subjects that both trials must have been scored on."""
 
 
 class PrunerConfig(FrozenConfig):
     """When a trial is stopped before its last epoch. The default configuration never is."""
 
-    rule: Literal["none", "halving", "median"] = "halving"
+    rule: Literal["none", "halving", "hyperband", "median"] = "halving"
     """``halving``: at each rung (``min_epochs``, times ``reduction``, times ``reduction`` squared)
-    the best share of 1/``reduction`` goes on. ``median``: a trial stops where it is worse than the
-    median of the others at the same epoch. ``none``: every trial trains all its epochs."""
+    the best share of 1/``reduction`` goes on. ``hyperband``: trials take turns in ``brackets``,
+    each halving among its own, the later ones from ``reduction`` times as many epochs on, so that
+    configurations that learn slowly are not all lost. ``median``: a trial stops where it is worse
+    than the median of the others at the same epoch. ``none``: every trial trains all its epochs.
+    """
 
     min_epochs: int = Field(default=3, ge=1)
     """Epochs that every trial is given."""
@@ -28,8 +46,27 @@ class PrunerConfig(FrozenConfig):
     reduction: int = Field(default=3, ge=2, le=16)
     """Share of trials that a rung of ``halving`` lets pass, as a divisor."""
 
+    brackets: int = Field(default=3, ge=1, le=8)
+    """Brackets of ``hyperband``."""
+
     min_rivals: int = Field(default=3, ge=1)
     """Other trials that must have a score at an epoch before one is stopped there."""
+
+    folds: FoldRaceConfig = FoldRaceConfig()
+
+
+class RerunConfig(FrozenConfig):
+    """The best trials are run again with new seeds, and the winner is the best by mean.
+
+    The highest of many noisy scores is high by luck too; the mean over new seeds is not chosen by
+    that luck. The default configuration is run again beside them, with the same seeds.
+    """
+
+    top: int = Field(default=5, ge=0, le=50)
+    """Trials that are run again; 0 runs none, and the highest score wins."""
+
+    seeds: int = Field(default=3, ge=1, le=99)
+    """New seeds of each, derived from the configuration's."""
 
 
 class StudySettings(FrozenConfig):
@@ -41,9 +78,10 @@ class StudySettings(FrozenConfig):
     seed: int = Field(default=0, ge=0)
     """Seed of all proposals. With one trial at a time the same seed proposes the same points."""
 
-    sampler: Literal["tpe", "random", "qmc", "gp", "nsgaii"] = "tpe"
-    """Optuna's sampler: tree-structured Parzen estimator, random, quasi-random, Gaussian process,
-    or genetic."""
+    sampler: Literal["tpe", "random", "qmc", "gp", "nsgaii", "nsgaiii", "auto"] = "tpe"
+    """Optuna's sampler: tree-structured Parzen estimator (all parameters together, those of each
+    condition as a group), random, quasi-random, Gaussian process, or genetic. ``auto`` is known
+    and refused: Optuna downloads it when it is used."""
 
     startup_trials: int = Field(default=10, ge=1)
     """Random trials before ``tpe`` and ``gp`` model the score."""
@@ -60,3 +98,37 @@ class StudySettings(FrozenConfig):
 
     gpus_per_trial: float | None = Field(default=None, ge=0.0, le=64.0)
     """GPUs of one trial, a part where several share one; None is one where the cluster has any."""
+
+    rerun: RerunConfig = RerunConfig()
+
+    objectives: tuple[ObjectiveName, ...] = ("score",)
+    """What is searched for; of several, the trials that no other one beats in all are told."""
+
+    enqueue: tuple[dict[str, Any], ...] = ()
+    """Points to run first, after the default configuration: values by config path; a parameter
+    that is not named has its base value."""
+
+    warm_start: tuple[str, ...] = ()
+    """Folders of earlier studies whose finished trials the sampler learns from. Trials with a
+    parameter that this space does not have, or a value out of its range, are left out by name."""
+
+    patience_trials: int | None = Field(default=None, ge=1)
+    """Trials in a row that may end without a higher score; then no further one is proposed."""
+
+    max_hours: float | None = Field(default=None, gt=0.0)
+    """Hours of one session after which no further trial begins; those that run go on."""
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.sampler == "auto":
+            raise ValueError(
+                "auto is AutoSampler, which Optuna downloads from OptunaHub when it is used; a "
+                "study downloads no code. Take tpe, which AutoSampler takes too in most spaces"
+            )
+        if not self.objectives or len(set(self.objectives)) < len(self.objectives):
+            raise ValueError("objectives is empty or names one twice; name each once")
+        if self.objectives[0] != "score":
+            raise ValueError(
+                "objectives does not begin with score, which ranks the trials; add it"
+            )
+        return self

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,21 +19,26 @@ from spectrum.data.folds import write_folds
 from spectrum.data.holders import holding, mark_held
 from spectrum.data.store import evictions
 from spectrum.errors import SearchError
-from spectrum.search.driver import StudyDriver, best_line
+from spectrum.search.driver import StudyDriver
+from spectrum.search.first_points import enqueued_points, first_trials
 from spectrum.search.folder import StudyFolder
+from spectrum.search.forking import parent_of
 from spectrum.search.json_lines import append_line
 from spectrum.search.manifest import build_manifest, refuse_change
 from spectrum.search.objective import SharedInputs, StudyObjective
 from spectrum.search.plan import plan_study
 from spectrum.search.preparation import Preparation, prepare_study
 from spectrum.search.result import StudyResult
+from spectrum.search.selection import best_line
 from spectrum.search.space import SearchSpace
+from spectrum.search.status import StudyStatus
 from spectrum.search.tracker import Tracker
 
 __all__ = ["StudyResult", "plan_study", "run_study"]
 
 TrackerMaker = Callable[[Mapping[str, Any]], Tracker]
 Progress = Callable[[int, int], None]
+ShowStatus = Callable[[StudyStatus], None]
 
 
 def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
@@ -45,7 +51,9 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     num_trials: int | None = None,
     max_concurrent: int | None = None,
     resume: bool = False,
+    fork: Path | None = None,
     on_progress: Progress | None = None,
+    on_status: ShowStatus | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> StudyResult:
     """Search a space over BIDS trees, on the Ray that this process is connected to.
@@ -61,7 +69,9 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     max_concurrent : trials at a time, at most; None is what the cluster can place
     resume : continue the study of this folder; refused with the differences where space, data or
         code are not the same
+    fork : folder of a study from whose trials this one begins; space, data and code may differ
     on_progress : told trials ended and trials in all, after each trial
+    on_status : told what the search is doing, after each epoch and each trial
     clock : seconds, monotonic
 
     Raises
@@ -74,25 +84,32 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     """
     begin = clock()
     space.check()
+    enqueued_points(space)
     study = StudyFolder(folder)
-    _refuse_wrong_start(study, resume=resume)
+    _refuse_wrong_start(study, resume=resume, fork=fork)
     with study.locked():
-        prepared = _open(study, space, roots, shards_root, num_trials)
+        prepared = _open(study, space, roots, shards_root, num_trials, fork)
+        study.check_files()
         floor = study.read("floor.json")
         tracker = make_tracker(floor)
-        driver = StudyDriver(study, space, tracker, num_trials=_budget(study, space, num_trials))
+        driver = _drive(study, space, tracker, num_trials)
         try:
             if driver.num_left:
                 prepared = prepared or _prepare_again(study, space, roots, shards_root)
-                _run(study, prepared, driver, shards_root, max_concurrent, on_progress)
+                shown = on_status and _with_floor(on_status, floor)
+                _run(study, prepared, driver, shards_root, max_concurrent, on_progress, shown)
             else:
                 driver.notes.append(f"All {len(driver.lines)} trials are done; nothing was run.")
         finally:
-            tracker.close()
-            _close(study, driver.lines)
+            try:
+                _close(study, driver)
+            finally:
+                tracker.close()
     return StudyResult(
         study=study.path,
         lines=driver.lines,
+        selection=driver.selection,
+        objectives=space.study.objectives,
         floor=floor,
         seconds=clock() - begin,
         refused=prepared.refused if prepared else (),
@@ -100,7 +117,12 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     )
 
 
-def _refuse_wrong_start(study: StudyFolder, *, resume: bool) -> None:
+def _refuse_wrong_start(study: StudyFolder, *, resume: bool, fork: Path | None) -> None:
+    if resume and fork is not None:
+        raise SearchError(
+            "A study is forked when it begins, and continued as it is. Give --fork or --resume, "
+            "not both."
+        )
     if resume and not study.path.is_dir():
         raise SearchError(
             f"There is no study at {study.path}. Leave --resume away to begin it, or give the "
@@ -129,6 +151,7 @@ def _open(
     roots: Sequence[Path],
     shards_root: Path,
     num_trials: int | None,
+    fork: Path | None,
 ) -> Preparation | None:
     """Begin a study, study.json as the last file; or check the space of one that was begun."""
     if study.exists:
@@ -138,10 +161,31 @@ def _open(
     write_folds(prepared.fold_manifest, study.folds)
     study.write("floor.json", prepared.measure_floor())
     manifest = build_manifest(
-        space, name=study.path.name, data=prepared.fingerprints, refused=prepared.refused
+        space,
+        name=study.path.name,
+        data=prepared.fingerprints,
+        refused=prepared.refused,
+        files=study.digests_of("folds.json", "floor.json"),
+        parent=parent_of(fork, space, prepared.fingerprints) if fork else None,
     )
     study.write_manifest(manifest)
     return prepared
+
+
+def _drive(
+    study: StudyFolder, space: SearchSpace, tracker: Tracker, num_trials: int | None
+) -> StudyDriver:
+    manifest = study.read_manifest()
+    parent = manifest.get("parent")
+    return StudyDriver(
+        study,
+        space,
+        tracker,
+        num_trials=_budget(study, space, num_trials),
+        first=lambda: first_trials(
+            space, data=manifest["data"], parent=Path(parent["study"]) if parent else None
+        ),
+    )
 
 
 def _prepare_again(
@@ -154,20 +198,21 @@ def _prepare_again(
 
 def _budget(study: StudyFolder, space: SearchSpace, num_trials: int | None) -> int:
     """Return the trials that the study is asked for, and remember a new number."""
-    stored = study.read("budget.json")["num_trials"] if study.has("budget.json") else None
+    stored = study.read_checked("budget.json")["num_trials"] if study.has("budget.json") else None
     asked = num_trials or stored or space.study.num_trials
     if asked != stored:
-        study.write("budget.json", {"num_trials": asked})
+        study.write_checked("budget.json", {"num_trials": asked})
     return int(asked)
 
 
-def _run(
+def _run(  # noqa: PLR0913 - the parts of a session, one name each
     study: StudyFolder,
     prepared: Preparation,
     driver: StudyDriver,
     shards_root: Path,
     max_concurrent: int | None,
     on_progress: Progress | None,
+    on_status: ShowStatus | None,
 ) -> None:
     from spectrum.search.tune_adapters import run_trials
     from spectrum.training.node_copies import NodeCopies
@@ -194,6 +239,7 @@ def _run(
             max_concurrent=max_concurrent,
             gpus_per_trial=prepared.space.study.gpus_per_trial,
             on_progress=on_progress,
+            on_status=on_status,
         )
 
 
@@ -216,15 +262,21 @@ def _held(study: StudyFolder, driver: StudyDriver, shards_root: Path) -> Iterato
                 )
 
 
+def _with_floor(show: ShowStatus, floor: Mapping[str, Any]) -> ShowStatus:
+    return lambda status: show(replace(status, floor=floor["floor"]["value"]))
+
+
 def _disk_bytes(space: SearchSpace) -> int | None:
     return None if space.study.disk_gib is None else int(space.study.disk_gib * 1024**3)
 
 
-def _close(study: StudyFolder, lines: Mapping[int, Mapping[str, Any]]) -> None:
+def _close(study: StudyFolder, driver: StudyDriver) -> None:
     """Write what others read without going through all trials: the default's score, the best."""
+    lines = driver.lines
+    driver.close()
     if 0 in lines:
         default = {name: lines[0][name] for name in ("state", "score", "folds", "config", "error")}
         study.write("default.json", default)
-    best = best_line(lines)
+    best = best_line(lines, driver.selection)
     if best is not None:
         study.write_best(best)

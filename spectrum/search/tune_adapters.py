@@ -29,6 +29,7 @@ from spectrum.errors import SearchError, SpectrumError
 from spectrum.records import TrialEpochRecord
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
+from spectrum.search.status import StudyStatus
 from spectrum.search.trial_actor import TrialActor
 from spectrum.search.trials import Failure, ObjectiveMaker, TrialEnd
 
@@ -47,6 +48,9 @@ ENVIRONMENT: Final = {
 GRACE_S: Final = 25.0
 """Seconds after a signal in which Ray may end in order; Slurm and Kubernetes wait 30."""
 
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""Signals after which the study is left in order."""
+
 RETRIES_OF_LOST_WORKER: Final = 1
 """Times a trial begins again after its worker process died; errors inside a trial are final."""
 
@@ -57,11 +61,16 @@ MAX_ERROR_TEXT: Final = 500
 class _Session:
     """Keeps the first error of the driver, and a signal; either stops Tune at its next turn."""
 
-    def __init__(self, driver: StudyDriver, on_progress: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        driver: StudyDriver,
+        on_progress: Callable[[int, int], None] | None,
+        on_status: Callable[[StudyStatus], None] | None,
+    ) -> None:
         self.driver = driver
         self.error: Exception | None = None
         self.signal: int | None = None
-        self._on_progress = on_progress
+        self._on_progress, self._on_status = on_progress, on_status
 
     @property
     def is_over(self) -> bool:
@@ -82,7 +91,13 @@ class _Session:
         self.tell_progress()
 
     def tell_progress(self) -> None:
-        self._on_progress(len(self.driver.lines), self.driver.num_trials)
+        if self._on_progress is not None:
+            self._on_progress(*self.driver.progress)
+        self.tell_status()
+
+    def tell_status(self) -> None:
+        if self._on_status is not None:
+            self._on_status(self.driver.status)
 
 
 class _JournalSearcher(Searcher):  # type: ignore[misc]
@@ -98,7 +113,7 @@ class _JournalSearcher(Searcher):  # type: ignore[misc]
             return Searcher.FINISHED
         found = self._session.call(self._session.driver.next_trial)
         if found is None:
-            return Searcher.FINISHED
+            return None if self._session.driver.is_waiting else Searcher.FINISHED
         number, config = found
         self._number_of[trial_id] = number
         return {"number": number, "trial_config": json.dumps(config)}
@@ -121,10 +136,9 @@ class _JournalScheduler(FIFOScheduler):  # type: ignore[misc]
         self._session = session
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        number, epoch, score = trial.config["number"], result["epoch"], result["score"]
-        driver = self._session.driver
+        number, driver = trial.config["number"], self._session.driver
         is_stopped = self._session.call(
-            lambda: driver.should_stop(number, epoch=epoch, score=score), default=False
+            lambda: driver.should_stop(number, result["record"]), default=False
         )
         decision: str = TrialScheduler.STOP if is_stopped else TrialScheduler.CONTINUE
         return decision
@@ -164,6 +178,7 @@ class _FolderCallback(tune.Callback):  # type: ignore[misc]
         # Taken out of the result, so that Tune keeps no predictions.
         taken = {name: result.pop(name, None) for name in ("record", "end", "failure")}
         self._session.call(lambda: self._take(trial.config["number"], **taken))
+        self._session.call(self._session.tell_status)
 
     def _take(
         self,
@@ -228,7 +243,7 @@ def num_concurrent(cpus: float, gpus: float, gpus_per_trial: float | None) -> tu
     return int(places), share
 
 
-def run_trials(
+def run_trials(  # noqa: PLR0913 - the parts of a session, one name each
     driver: StudyDriver,
     make_objective: ObjectiveMaker,
     *,
@@ -236,6 +251,7 @@ def run_trials(
     max_concurrent: int | None = None,
     gpus_per_trial: float | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    on_status: Callable[[StudyStatus], None] | None = None,
 ) -> None:
     """Run the trials that a driver has left, on the Ray that this process is connected to.
 
@@ -251,7 +267,7 @@ def run_trials(
     places, gpus = num_concurrent(
         resources.get("CPU", 0.0), resources.get("GPU", 0.0), gpus_per_trial
     )
-    session = _Session(driver, on_progress or (lambda done, total: None))
+    session = _Session(driver, on_progress, on_status)
     session.tell_progress()
     if driver.num_left:
         with _environment(ENVIRONMENT), _signals(session), _quiet("ray.tune"):
@@ -272,7 +288,7 @@ def _tune(
         tune.with_resources(actor, {"cpu": 1, "gpu": gpus}),
         name=folder.ray.name,
         storage_path=str(folder.path),
-        num_samples=session.driver.num_left,
+        num_samples=-1,
         search_alg=_JournalSearcher(session),
         scheduler=_JournalScheduler(session),
         callbacks=[_FolderCallback(session)],
@@ -339,7 +355,9 @@ def _quiet(name: str) -> Iterator[None]:
 
 @contextmanager
 def _signals(session: _Session) -> Iterator[None]:
-    """Note SIGINT and SIGTERM in the session; a second one has its usual effect.
+    """Note SIGINT, SIGTERM and SIGUSR1 in the session; a second one has its usual effect.
+
+    Slurm sends SIGUSR1 some time before the end of a job that asks for it (``--signal``).
 
     Schedulers of clusters signal Ray's own processes too, and then no call to Ray may come back;
     so the process ends by itself after a time. The folder is as good then as after any kill.
@@ -347,7 +365,7 @@ def _signals(session: _Session) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     timers: list[threading.Timer] = []
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 from spectrum.errors import SearchError
 from spectrum.records import Prediction, TrialEpochRecord
 from spectrum.search.folder import StudyFolder
+from spectrum.search.json_lines import parse_line
+from spectrum.search.selection import Selection, is_rerun, ranked, selection_from_json
 from spectrum.search.trial_json import record_from_json
 
 __all__ = ["StudyView", "view_study"]
@@ -25,7 +27,9 @@ class StudyView:
     """A study as its files say: manifest, the line of each ended trial, and the trials begun.
 
     ``floor`` and ``default`` are the JSON of the study's floor and of its default configuration's
-    score, None where they are not there yet.
+    score, None where they are not there yet. ``reruns`` are the lines of the re-runs, which
+    ``lines`` leaves out; ``selection`` is what they led to, None where trials ended since.
+    ``front`` are the Pareto-best trials of a study of several objectives.
     """
 
     path: Path
@@ -34,6 +38,9 @@ class StudyView:
     unfinished: tuple[int, ...]
     floor: Mapping[str, Any] | None
     default: Mapping[str, Any] | None
+    reruns: tuple[Mapping[str, Any], ...] = ()
+    selection: Selection | None = None
+    front: tuple[int, ...] = ()
 
     @property
     def numbers(self) -> frozenset[int]:
@@ -43,18 +50,21 @@ class StudyView:
     @property
     def complete(self) -> tuple[Mapping[str, Any], ...]:
         """Lines of the complete trials, the highest score first, the first of equals first."""
-        lines = [line for line in self.lines if line["state"] == "complete"]
-        return tuple(sorted(lines, key=lambda line: (-line["value"], line["number"])))
+        return tuple(ranked({line["number"]: line for line in self.lines}))
 
     @property
     def best(self) -> Mapping[str, Any] | None:
-        """The complete trial with the highest score."""
+        """The selected trial: of the highest mean over its re-runs, or of the highest score."""
+        if self.selection is not None:
+            winner = self.selection.winner
+            return next(line for line in self.complete if line["number"] == winner)
         return next(iter(self.complete), None)
 
     def tags_of(self, number: int) -> tuple[str, ...]:
         """Return the tags that a trial has by its place in the study."""
         best = ("best",) if self.best is not None and number == self.best["number"] else ()
-        return (*best, "default") if number == 0 else best
+        front = ("front",) if number in self.front else ()
+        return (*best, *front, "default") if number == 0 else (*best, *front)
 
     def records_of(self, number: int) -> tuple[TrialEpochRecord, ...]:
         """Return the epochs of a trial in the order in which they were written."""
@@ -83,8 +93,13 @@ def view_study(folder: Path) -> StudyView:
             f"{folder} holds no study (study.json). Give the folder that a search made, such as "
             "studies/quickstart."
         )
-    by_number = {line["number"]: line for line in _whole_lines(folder / "trials.jsonl")}
-    begun = {int(path.name) for path in folder.glob("trials/*") if path.name.isdigit()}
+    all_lines = {line["number"]: line for line in _whole_lines(folder / "trials.jsonl")}
+    by_number = {number: line for number, line in all_lines.items() if not is_rerun(number)}
+    reruns = tuple(all_lines[number] for number in sorted(all_lines.keys() - by_number.keys()))
+    numbers = (int(path.name) for path in folder.glob("trials/*") if path.name.isdigit())
+    begun = {number for number in numbers if not is_rerun(number)}
+    selection = _json_or_none(folder / "selection.json")
+    is_current = selection is not None and selection["num_trials"] == len(by_number)
     return StudyView(
         path=folder,
         manifest=StudyFolder(folder).read_manifest(),
@@ -92,6 +107,9 @@ def view_study(folder: Path) -> StudyView:
         unfinished=tuple(sorted(begun - by_number.keys())),
         floor=_json_or_none(folder / "floor.json"),
         default=_json_or_none(folder / "default.json"),
+        reruns=reruns,
+        selection=selection_from_json(selection) if is_current else None,
+        front=tuple((_json_or_none(folder / "front.json") or {"trials": ()})["trials"]),
     )
 
 
@@ -101,12 +119,10 @@ def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
     lines = path.read_bytes().split(b"\n")[:-1]
     for number, text in enumerate(lines, start=1):
         try:
-            yield json.loads(text)
-        except ValueError as err:
+            yield parse_line(path, number, text, signed=False)
+        except SearchError:
             if number < len(lines):
-                raise SearchError(
-                    f"{path} is damaged in line {number}: {err}. Restore the file."
-                ) from err
+                raise
 
 
 def _json_or_none(path: Path) -> Any:

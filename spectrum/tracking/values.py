@@ -31,7 +31,7 @@ ALL_FOLDS: Final = "all"
 MAX_TEXT: Final = 2000
 """Characters kept of a text; an error message may carry a whole log."""
 
-MANAGED_TAGS: Final = ("complete", "pruned", "failed", "best", "default", "nonfinite")
+MANAGED_TAGS: Final = ("complete", "pruned", "failed", "best", "default", "front", "nonfinite")
 """Tags that are set and taken away here (``failed:<kind>``). All others are the user's."""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.:+/ -]")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import ray
 
+from spectrum.errors import SearchError
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
 from spectrum.search.tune_adapters import run_trials
@@ -27,15 +28,19 @@ def main() -> None:
         logging_level=logging.ERROR,
         log_to_driver=False,
     )
-    with folder.locked():
-        driver = StudyDriver(folder, space, tracker, num_trials=num_trials)
-        run_trials(
-            driver,
-            partial(PlantedObjective, {4: "error"}, seconds_per_epoch=0.1),
-            folder=folder,
-            on_progress=lambda done, total: print(f"progress {done} {total}", flush=True),
-        )
-    ray.shutdown()
+    try:
+        with folder.locked():
+            driver = StudyDriver(folder, space, tracker, num_trials=num_trials)
+            run_trials(
+                driver,
+                partial(PlantedObjective, {4: "error"}, seconds_per_epoch=0.1),
+                folder=folder,
+                on_progress=lambda done, total: print(f"progress {done} {total}", flush=True),
+            )
+    except SearchError as err:
+        sys.exit(err.exit_code)
+    finally:
+        ray.shutdown()
 
 
 if __name__ == "__main__":

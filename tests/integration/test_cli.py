@@ -195,6 +195,7 @@ def test_the_flags_of_the_command_line_are_these() -> None:
         "search": [
             "--cpus",
             "--dry-run",
+            "--fork",
             "--freeze",
             "--json",
             "--multi-echo",
@@ -223,9 +224,14 @@ def test_the_flags_of_the_command_line_are_these() -> None:
         "space sample": ["--freeze", "--json", "--number", "--seed", "--set"],
         "space schema": ["--json"],
         "space show": ["--freeze", "--json", "--set"],
+        "study diff": ["--json"],
+        "study list": ["--json"],
+        "study rm": ["--yes"],
+        "study show": ["--json"],
         "targets": ["--json", "--schema"],
         "train": [
             "--cpus",
+            "--from",
             "--json",
             "--multi-echo",
             "--out",

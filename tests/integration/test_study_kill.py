@@ -17,7 +17,7 @@ from tests.unit.search.test_driver import lines_of, states_in_journal
 
 CHECKOUT = Path(__file__).parents[2]
 NUM_TRIALS = 30
-NUM_KILLS = 3
+NUM_KILLS = 5
 
 
 def _begin(folder: Path) -> subprocess.Popen[str]:
@@ -47,6 +47,26 @@ def test_a_search_killed_under_ray_ends_with_each_trial_once(tmp_path: Path) -> 
     killed_after = len(lines_of(tmp_path / "s"))
     assert _begin(tmp_path / "s").wait() == 0
     assert killed_after < NUM_TRIALS
+    _check_each_trial_once(tmp_path)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_the_driver_ends_in_order_with_its_code(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    process = _begin(tmp_path / "s")
+    assert process.stdout is not None
+    assert any(line.startswith("progress 2 ") for line in process.stdout)
+    begin = time.monotonic()
+    process.send_signal(number)
+    assert process.wait() == 128 + number
+    assert time.monotonic() - begin < 35
+    states = states_in_journal(tmp_path / "s/optuna.journal")
+    assert 2 <= len(lines_of(tmp_path / "s")) < NUM_TRIALS
+    assert len(states) < NUM_TRIALS
+    assert _begin(tmp_path / "s").wait() == 0
     _check_each_trial_once(tmp_path)
 
 

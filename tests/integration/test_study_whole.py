@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from spectrum.errors import SearchError
+from spectrum.search.single import train_single
 from spectrum.search.space import SearchSpace, space_from_mapping
 from spectrum.search.study import StudyResult, plan_study, run_study
+from spectrum.search.trial_source import config_of_trial
+from spectrum.search.view import view_study
 from tests.tiny_bids import TASK
 from tests.unit.search.fakes import ListTracker
 
@@ -29,7 +32,7 @@ def tiny_space(**study: Any) -> SearchSpace:
                 "model": {"embed_dim": 8, "depth": 1, "num_heads": 2, "attention_heads": 2},
                 "training": {"num_epochs": 2, "batch_size": 8, "min_steps_per_epoch": 2},
             },
-            "study": {"num_trials": 3, **study},
+            "study": {"num_trials": 3, "rerun": {"top": 1, "seeds": 2}, **study},
             "parameters": {
                 "preprocessing.fwhm_mm": {"choice": [0, 6]},
                 "model.embed_dim": {"choice": [8, 12]},
@@ -39,14 +42,14 @@ def tiny_space(**study: Any) -> SearchSpace:
 
 
 def search(
-    tmp_path: Path, root: Path, space: SearchSpace, **options: Any
+    tmp_path: Path, root: Path, space: SearchSpace, *, name: str = "tiny", **options: Any
 ) -> tuple[StudyResult, ListTracker]:
     tracker = ListTracker()
     result = run_study(
         space,
         roots=[root],
         shards_root=tmp_path / "shards",
-        folder=tmp_path / "studies/tiny",
+        folder=tmp_path / "studies" / name,
         make_tracker=lambda floor: tracker,
         **options,
     )
@@ -68,24 +71,62 @@ def test_a_study_goes_from_bids_to_a_best_trial_and_is_continued_exactly(
     assert (told["num_trials"], told["num_failed"]) == (3, 0)
     assert sum("training.feeding: node" in note for note in told["notes"]) == 1
     assert told["best"]["floor"] == told["floor"]["score"]
-    assert set(told["default"]) == {"score", "ci95"}
-    assert sorted(end[0] for end in tracker.ends) == [0, 1, 2]
+    assert set(told["default"]) == {"score", "ci95", "rerun"}
+    assert len(told["best"]["rerun"]["scores"]) == len(told["default"]["rerun"]["scores"]) == 2
+    assert told["selection"]["winner"] == told["best"]["trial"]
+    assert {end[0] for end in tracker.ends} == {0, 1, 2}
     _check_folder(tmp_path / "studies/tiny", told["best"]["trial"])
+    _check_trained_alone(tmp_path, root)
 
     with pytest.raises(SearchError, match=r"exists already\. Continue it with --resume"):
         search(tmp_path, root, space)
     again, silent = search(tmp_path, root, space, resume=True)
     assert again.notes == ("All 3 trials are done; nothing was run.",)
     assert silent.starts == []
-    with pytest.raises(SearchError, match=r"space\.study\.seed was 0 and is 1"):
+    with pytest.raises(SearchError, match=r"space\.study\.seed was 0 and is 1.* --fork"):
         search(tmp_path, root, tiny_space(seed=1), resume=True, num_trials=4)
+    _check_fork(tmp_path, root)
 
     more, tracker = search(tmp_path, root, space, resume=True, num_trials=4)
-    assert tracker.starts == [3]
+    assert [number for number in tracker.starts if number < 100] == [3]
     assert sorted(more.lines) == [0, 1, 2, 3]
     (root / "sub-01/func" / f"sub-01_task-{TASK}_run-02_bold.nii.gz").unlink()
     with pytest.raises(SearchError, match="was begun with other inputs"):
         search(tmp_path, root, space, resume=True, num_trials=5)
+
+
+def _check_trained_alone(tmp_path: Path, root: Path) -> None:
+    """A trial trained alone, from its study's word, has the score it had there."""
+    study = view_study(tmp_path / "studies/tiny")
+    for line in (study.complete[-1], study.reruns[0]):
+        number = str(line["number"])
+        again = train_single(
+            config_of_trial(study.path / number),
+            [root],
+            shards_root=tmp_path / "shards",
+            out=tmp_path / "alone" / number,
+            on_epoch=lambda record: None,
+        )
+        assert json.loads(json.dumps(again.score.to_json())) == line["score"]
+
+
+def _check_fork(tmp_path: Path, root: Path) -> None:
+    """A fork of another seed begins with the parent's trials told, and says whose they are."""
+    forked, _ = search(
+        tmp_path,
+        root,
+        tiny_space(seed=1, rerun={"top": 0}),
+        name="forked",
+        num_trials=1,
+        fork=tmp_path / "studies/tiny",
+    )
+    num_complete = sum(
+        line["state"] == "complete" for line in view_study(tmp_path / "studies/tiny").lines
+    )
+    assert any(note.startswith(f"{num_complete} finished trials of") for note in forked.notes)
+    parent = view_study(tmp_path / "studies/forked").manifest["parent"]
+    assert parent["name"] == "tiny"
+    assert "space.study.seed was 0 and is 1" in parent["differences"]
 
 
 def _check_folder(folder: Path, best: int) -> None:

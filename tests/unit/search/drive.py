@@ -1,16 +1,21 @@
 """Runs a study's trials in this process, without Ray, through the driver's own calls.
 
-Run as a program it is what a kill test kills: ``python -m tests.unit.search.drive FOLDER NUMBER``.
+Run as a program it is what a kill test kills: ``python -m tests.unit.search.drive FOLDER NUMBER``;
+with ``MOMENT TRIAL`` after that it kills itself there.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from spectrum.config import TrialConfig
-from spectrum.search.driver import StudyDriver
+from spectrum.search.driver import Moment, StudyDriver
+from spectrum.search.first_points import FirstTrials
 from spectrum.search.folder import StudyFolder
 from spectrum.search.space import SearchSpace
 from spectrum.search.tracker import Tracker
@@ -25,13 +30,18 @@ def drive(
     tracker: Tracker,
     space: SearchSpace | None = None,
     objective: Objective | None = None,
+    at: Callable[[Moment, int], None] = lambda moment, number: None,
+    first: Callable[[], FirstTrials] = FirstTrials,
 ) -> StudyDriver:
     """Run what a study has left, one trial at a time; return its driver."""
     folder = StudyFolder(path)
     with folder.locked():
-        driver = StudyDriver(folder, space or small_space(), tracker, num_trials=num_trials)
+        driver = StudyDriver(
+            folder, space or small_space(), tracker, num_trials=num_trials, at=at, first=first
+        )
         while driver.fatal is None and (found := driver.next_trial()) is not None:
             run_one(driver, *found, objective or PlantedObjective())
+        driver.close()
     return driver
 
 
@@ -42,9 +52,7 @@ def run_one(driver: StudyDriver, number: int, config: dict, objective: Objective
     try:
         while True:
             record = next(epochs)
-            stop = not record.finished and driver.should_stop(
-                number, epoch=record.epoch, score=record.score.value
-            )
+            stop = not record.finished and driver.should_stop(number, record)
             driver.log_epoch(number, record)
             if stop:
                 break
@@ -56,7 +64,7 @@ def run_one(driver: StudyDriver, number: int, config: dict, objective: Objective
 
 
 def main() -> None:
-    path, num_trials = Path(sys.argv[1]), int(sys.argv[2])
+    path, num_trials, *doom = Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
     print("begun", flush=True)
     begin = time.monotonic()
     tracker = FileTracker(path.parent / "tracked")
@@ -66,8 +74,13 @@ def main() -> None:
         tracker=tracker,
         space=small_space(seed=5),
         objective=PlantedObjective({2: "error"}, seconds_per_epoch=0.002),
+        at=lambda moment, number: _die() if [moment, str(number)] == doom else None,
     )
     print(f"done {time.monotonic() - begin:.3f}", flush=True)
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

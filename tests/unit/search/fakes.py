@@ -30,7 +30,12 @@ def small_space(**study: Any) -> SearchSpace:
                 "optimizer": {"lr": 1e-3},
                 "preprocessing": {"fwhm_mm": 6.0},
             },
-            "study": {"startup_trials": 3, "pruner": {"rule": "none"}, **study},
+            "study": {
+                "startup_trials": 3,
+                "pruner": {"rule": "none"},
+                "rerun": {"top": 0},
+                **study,
+            },
             "parameters": {
                 "preprocessing.fwhm_mm": {"choice": [0, 4, 6, 9]},
                 "optimizer.lr": {"log_uniform": [1e-4, 1e-2]},

@@ -23,6 +23,8 @@ from spectrum.errors import LeakageError, SearchError
 from spectrum.records import TrialEpochRecord
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
+from spectrum.search.json_lines import read_lines
+from spectrum.search.space import space_from_mapping
 from spectrum.search.trials import TrialEnd
 from tests.unit.search.drive import drive
 from tests.unit.search.fakes import (
@@ -45,7 +47,7 @@ def states_in_journal(path: Path) -> dict[int, str]:
 
 
 def lines_of(path: Path) -> list[dict]:
-    return [json.loads(line) for line in (path / "trials.jsonl").read_text().splitlines()]
+    return read_lines(path / "trials.jsonl", signed=True)
 
 
 def params_of(path: Path) -> dict[int, dict]:
@@ -138,7 +140,7 @@ def test_the_same_seed_proposes_the_same_points_and_another_seed_others(tmp_path
     assert params_of(tmp_path / "a") != params_of(tmp_path / "c")
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp", "nsgaii", "nsgaiii"])
 def test_a_resumed_study_proposes_what_the_undisturbed_one_would(
     tmp_path: Path, sampler: str
 ) -> None:
@@ -147,6 +149,20 @@ def test_a_resumed_study_proposes_what_the_undisturbed_one_would(
     for num_trials in (3, 5, 7):
         drive(tmp_path / "parts", num_trials=num_trials, tracker=ListTracker(), space=space)
     assert params_of(tmp_path / "whole") == params_of(tmp_path / "parts")
+
+
+def test_a_space_with_conditions_resumes_with_the_same_proposals(tmp_path: Path) -> None:
+    mapping = small_space(startup_trials=2).model_dump(mode="python")
+    mapping["parameters"]["model.drop_rate"] = {
+        "uniform": [0.0, 0.5],
+        "when": {"preprocessing.fwhm_mm": [6, 9]},
+    }
+    space = space_from_mapping(mapping)
+    drive(tmp_path / "whole", num_trials=12, tracker=ListTracker(), space=space)
+    for num_trials in (4, 9, 12):
+        drive(tmp_path / "parts", num_trials=num_trials, tracker=ListTracker(), space=space)
+    assert params_of(tmp_path / "whole") == params_of(tmp_path / "parts")
+    assert {len(params) for params in params_of(tmp_path / "whole").values()} == {3, 4}
 
 
 def test_proposals_differ_from_each_other(tmp_path: Path) -> None:
@@ -280,22 +296,22 @@ def _begin(path: Path, num_trials: int) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.slow
-def test_killed_at_twenty_random_moments_a_study_ends_with_each_trial_once(
-    tmp_path: Path,
+@pytest.mark.parametrize("num_kills", [5, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_a_study_ends_with_each_trial_once(
+    tmp_path: Path, num_kills: int
 ) -> None:
     rng = random.Random(8)
-    path, num_trials = tmp_path / "s", 60
+    path, num_trials = tmp_path / "s", 3 * num_kills
     kills = 0
     for attempt in range(60):
         process = _begin(path, num_trials)
-        if attempt < 20:
+        if attempt < num_kills:
             time.sleep(rng.uniform(0.0, 0.12))
             process.send_signal(signal.SIGKILL)
         kills += process.wait() == -signal.SIGKILL
         if process.returncode == 0:
             break
-    assert kills == 20
+    assert kills == num_kills
     lines = lines_of(path)
     assert sorted(line["number"] for line in lines) == list(range(num_trials))
     wanted = {line["number"]: line["state"] for line in lines}

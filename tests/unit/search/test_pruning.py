@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrum.search.pruning import is_hopeless, is_rung
+from spectrum.search.optuna_study import TrialJournal
+from spectrum.search.pruning import bracket_of, is_hopeless, is_rung, rules_of
 from spectrum.search.settings import PrunerConfig
+from tests.unit.search.fakes import small_space
 
 scores = st.floats(0.0, 1.0)
 
@@ -57,3 +61,24 @@ def test_between_rungs_halving_stops_nothing() -> None:
     config = PrunerConfig(min_epochs=2, reduction=3, min_rivals=1)
     assert not is_hopeless(0.0, [1.0] * 8, num_epochs=5, config=config)
     assert is_hopeless(0.0, [1.0] * 8, num_epochs=6, config=config)
+
+
+def test_hyperband_halves_within_brackets_that_begin_one_after_the_other() -> None:
+    config = PrunerConfig(rule="hyperband", min_epochs=2, reduction=3, brackets=3)
+    assert [bracket_of(number, config) for number in range(5)] == [0, 1, 2, 0, 1]
+    first_rungs = [rules_of(number, config).min_epochs for number in range(3)]
+    assert first_rungs == [2, 6, 18]
+    assert all(rules_of(number, config).rule == "halving" for number in range(3))
+    halving = PrunerConfig(rule="halving")
+    assert rules_of(4, halving) == halving
+
+
+def test_a_trial_of_hyperband_is_compared_with_its_own_bracket_alone(tmp_path: Path) -> None:
+    pruner = {"rule": "hyperband", "min_epochs": 1, "reduction": 2, "brackets": 2, "min_rivals": 1}
+    journal = TrialJournal(tmp_path / "journal", small_space(pruner=pruner))
+    for number, value in enumerate([0.9, 0.1, 0.8, 0.05]):
+        journal.ask()
+        stops = journal.report(number, epoch=0, value=value)
+        assert stops == (number == 2)
+    assert journal.report(3, epoch=1, value=0.05) is False
+    assert journal.report(1, epoch=1, value=0.01) is True

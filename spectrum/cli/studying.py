@@ -1,0 +1,142 @@
+"""Commands about studies that exist: study list, show, diff and rm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from spectrum.cli.console import notes, print_json, print_text
+from spectrum.cli.options import JsonOption
+from spectrum.errors import ConfigError
+
+__all__ = ["register"]
+
+StudyArgument = Annotated[Path, typer.Argument(help="Folder of a study.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    study_app = typer.Typer(help="Studies: list, show, compare, remove.", no_args_is_help=True)
+    study_app.command("list")(list_)
+    study_app.command("show")(show)
+    study_app.command("diff")(diff)
+    study_app.command("rm")(remove)
+    app.add_typer(study_app, name="study")
+
+
+def list_(
+    studies: Annotated[Path, typer.Argument(help="Folder that holds the studies.")] = Path(
+        "studies"
+    ),
+    as_json: JsonOption = False,
+) -> None:
+    """List the studies of a folder: trials, state, and the selected score.
+
+    Example: spectrum study list studies
+    """
+    from spectrum.search.study_list import list_studies
+
+    found = list_studies(studies)
+    if as_json:
+        print_json({"studies": found})
+        return
+    if not found:
+        print_text(f"{studies} holds no study.")
+    width = max((len(told["study"]) for told in found), default=0)
+    for told in found:
+        print_text(f"{told['study']:{width}}  {told.get('problem') or _one_line(told)}")
+
+
+def _one_line(told: dict[str, Any]) -> str:
+    counts = f"{told['num_complete']} complete, {told['num_pruned']} pruned"
+    counts += f", {told['num_failed']} failed" if told["num_failed"] else ""
+    counts += f", {told['num_unfinished']} unfinished" if told["num_unfinished"] else ""
+    best = "no score yet"
+    if told["best_trial"] is not None:
+        best = f"{told['selected_score']:.3f} trial {told['best_trial']} (selected)"
+    return f"{told['created'][:10]}  {told['state']:7}  {best}  {counts}"
+
+
+def show(study: StudyArgument, as_json: JsonOption = False) -> None:
+    """Show a study: inputs, trials, what was selected, beside its floor.
+
+    Example: spectrum study show studies/quickstart
+    """
+    from spectrum.search.study_list import show_study
+
+    told = show_study(study)
+    print_json(told) if as_json else print_text("\n".join(_lines(told)))
+
+
+def diff(
+    one: StudyArgument,
+    other: Annotated[Path, typer.Argument(help="Folder of another study.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two studies: every input that differs, and what each selected.
+
+    Example: spectrum study diff studies/quickstart studies/joint
+    """
+    from spectrum.search.study_list import diff_studies
+
+    told = diff_studies(one, other)
+    if as_json:
+        print_json(told)
+        return
+    for path, (before, now) in told["inputs"].items():
+        print_text(f"{path}: {_short(before)} | {_short(now)}")
+    for name, best in zip(told["studies"], told["best"], strict=True):
+        score = "no score" if best is None else f"{best['score']:.3f} (selected)"
+        print_text(f"{name}: {score}")
+
+
+def remove(
+    study: StudyArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it without a further word.")] = False,
+) -> None:
+    """Remove a study with its trials and checkpoints; its runs in Aim stay.
+
+    Example: spectrum study rm studies/quickstart --yes
+    """
+    from spectrum.search.study_list import remove_study, show_study
+
+    if not yes:
+        told = show_study(study)
+        raise ConfigError(
+            f"{study} holds {told['num_complete']} complete trials and their checkpoints. "
+            "Give --yes to remove it."
+        )
+    notes.print(f"Removed {study} with {remove_study(study)} trials.", markup=False)
+
+
+def _lines(told: dict[str, Any]) -> list[str]:
+    width = max(len(name) for name in told)
+    return [
+        f"{name if place == 0 else '':{width}}  {line}"
+        for name, value in told.items()
+        if value not in (None, [], "")
+        for place, line in enumerate(_value_lines(value))
+    ]
+
+
+def _value_lines(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [f"{name} {_short(inner)}" for name, inner in value.items() if inner is not None]
+    return [_plain(value)]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, list):
+        return ", ".join(_plain(entry) for entry in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={entry}" for name, entry in value.items())
+    return str(value)
+
+
+def _short(value: Any) -> str:
+    text = "absent" if value is None else _plain(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."

@@ -1,0 +1,116 @@
+"""When no further trial is proposed, what stopping saved, and what a search says it is doing."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from spectrum.cli.live import table_of
+from spectrum.config import TrialConfig
+from spectrum.records import TrialEpochRecord
+from spectrum.search.driver import StudyDriver
+from spectrum.search.folder import StudyFolder
+from spectrum.search.savings import savings
+from spectrum.search.trials import TrialEnd
+from tests.unit.search.drive import drive
+from tests.unit.search.fakes import ListTracker, epoch_record, small_space, trial_end
+from tests.unit.search.test_driver import lines_of
+
+
+class Falling:
+    """Each trial scores lower than the one before."""
+
+    def __call__(
+        self, number: int, config: TrialConfig
+    ) -> Generator[TrialEpochRecord, None, TrialEnd]:
+        yield epoch_record(0, 0.9 - number / 100, finished=True)
+        return trial_end(number, 0.5)
+
+
+def test_without_progress_a_study_stops_and_says_so(tmp_path: Path) -> None:
+    space = small_space(patience_trials=4)
+    driver = drive(
+        tmp_path / "s", num_trials=30, tracker=ListTracker(), space=space, objective=Falling()
+    )
+    assert len(driver.lines) == 5
+    assert "4 trials in a row brought no higher score" in driver.notes[-1]
+
+
+def test_progress_starts_the_patience_again(tmp_path: Path) -> None:
+    class Rising(Falling):
+        def __call__(
+            self, number: int, config: TrialConfig
+        ) -> Generator[TrialEpochRecord, None, TrialEnd]:
+            yield epoch_record(0, 0.1 + number / 100, finished=True)
+            return trial_end(number, 0.5)
+
+    space = small_space(patience_trials=2)
+    drive(tmp_path / "s", num_trials=12, tracker=ListTracker(), space=space, objective=Rising())
+    assert len(lines_of(tmp_path / "s")) == 12
+
+
+def test_after_its_hours_a_session_begins_nothing_and_the_next_one_goes_on(
+    tmp_path: Path,
+) -> None:
+    space, folder = small_space(max_hours=1.0, rerun={"top": 1, "seeds": 1}), StudyFolder(tmp_path)
+    with folder.locked():
+        clock = itertools.chain([0.0], itertools.repeat(4000.0))
+        late = StudyDriver(folder, space, ListTracker(), num_trials=5, clock=lambda: next(clock))
+        assert late.next_trial() is None
+        assert not late.is_waiting
+        assert "study.max_hours, 1, are over" in late.notes[-1]
+    assert len(drive(tmp_path, num_trials=5, tracker=ListTracker(), space=space).lines) == 5
+
+
+def _line(state: str, num_epochs: int, by: str | None, order: str) -> dict[str, Any]:
+    config = {"training": {"num_epochs": 8, "fold_order": order}}
+    folds = [{}] * 3 if state == "complete" else []
+    return {"stopped_by": by, "num_epochs": num_epochs, "config": config, "folds": folds}
+
+
+@pytest.mark.parametrize(
+    ("order", "done", "by", "epochs", "folds"),
+    [("epoch", 3, "epochs", 15, 0), ("fold", 8, "folds", 16, 2), ("fold", 11, "epochs", 13, 1)],
+)
+def test_savings_count_what_a_stopped_trial_did_not_train(
+    order: str, done: int, by: str, epochs: int, folds: int
+) -> None:
+    lines = [_line("complete", 8 if order == "epoch" else 24, None, order)]
+    lines += [_line("pruned", done, by, order)] * 2
+    assert savings(lines) == {by: {"trials": 2, "fold_epochs": 2 * epochs, "folds": 2 * folds}}
+
+
+def test_the_status_names_running_trials_the_best_and_the_time_left(tmp_path: Path) -> None:
+    folder, seconds = StudyFolder(tmp_path), itertools.count(step=2)
+    with folder.locked():
+        driver = StudyDriver(
+            folder,
+            small_space(),
+            ListTracker(),
+            num_trials=4,
+            clock=lambda: float(next(seconds)),
+        )
+        first, second = driver.next_trial(), driver.next_trial()
+        assert first is not None
+        assert second is not None
+        driver.start(0)
+        driver.start(1)
+        driver.log_epoch(0, epoch_record(0, 0.625, finished=True))
+        driver.conclude(0, trial_end(0, 0.625))
+        driver.finish(0)
+        driver.log_epoch(1, epoch_record(0, 0.5, finished=False))
+        status = driver.status
+    assert (status.num_done, status.num_total, status.best) == (1, 4, (0, 0.625))
+    assert [(t.number, t.epoch, t.num_epochs, t.score) for t in status.trials] == [(1, 1, 4, 0.5)]
+    assert status.seconds_left is not None
+    assert status.seconds_left > 0
+    console = Console(width=120, record=True, file=(tmp_path / "out").open("w"))
+    console.print(table_of(status))
+    text = console.export_text()
+    assert "1 of 4 trials, best so far 0.625 (trial 0, selected)" in text
+    assert "running" in text

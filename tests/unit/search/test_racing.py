@@ -1,0 +1,104 @@
+"""Stopping a trial between two folds by a paired test over subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spectrum.config import TrialConfig
+from spectrum.records import TrialEpochRecord
+from spectrum.search.racing import is_behind, p_of_being_worse
+from spectrum.search.settings import FoldRaceConfig
+from spectrum.search.trials import TrialEnd
+from tests.unit.search.drive import drive
+from tests.unit.search.fakes import ListTracker, epoch_record, small_space, trial_end
+from tests.unit.search.test_driver import lines_of
+
+NUM_FOLDS = 4
+SUBJECTS_PER_FOLD = 5
+
+
+def test_p_is_the_share_of_sign_patterns_at_least_as_large() -> None:
+    best = {f"sub-{n}": 1.0 for n in range(4)}
+    assert p_of_being_worse(dict.fromkeys(best, 0.0), best) == (1 / 16, 4)
+    assert p_of_being_worse(best, best) == (1.0, 4)
+    assert p_of_being_worse(best, dict.fromkeys(best, 0.0))[0] == 1.0
+
+
+def test_only_subjects_of_both_count_in_whatever_order() -> None:
+    rng = np.random.default_rng(1)
+    own = {f"sub-{n}": float(v) for n, v in enumerate(rng.integers(0, 3, 9) / 2)}
+    best = {f"sub-{n}": float(v) for n, v in enumerate(rng.integers(0, 3, 12) / 2)}
+    shared = {name: best[name] for name in reversed(own)}
+    assert p_of_being_worse(own, best) == p_of_being_worse(own, shared)
+    assert p_of_being_worse(own, best)[1] == 9
+
+
+def test_too_few_subjects_stop_nothing_and_alpha_0_never_does() -> None:
+    best, own = ({f"sub-{n}": v for n in range(9)} for v in (1.0, 0.0))
+    few = dict(list(own.items())[:5])
+    assert is_behind(own, best, config=FoldRaceConfig(alpha=0.05, min_subjects=6))
+    assert not is_behind(few, best, config=FoldRaceConfig(alpha=0.05, min_subjects=6))
+    assert not is_behind(own, best, config=FoldRaceConfig(alpha=0.0))
+
+
+def test_equal_configurations_are_stopped_as_seldom_as_alpha_says() -> None:
+    rng = np.random.default_rng(5)
+    config = FoldRaceConfig(alpha=0.1)
+    stopped = 0
+    for _ in range(1500):
+        own, best = (
+            {f"sub-{n}": float(v) for n, v in enumerate(rng.integers(0, 2, 12))} for _ in range(2)
+        )
+        stopped += is_behind(own, best, config=config)
+    assert stopped / 1500 < 0.13
+
+
+class FoldByFold:
+    """Ends one fold after the other, an epoch each; even trials are good, odd ones bad."""
+
+    def __init__(self) -> None:
+        self.folds_of: dict[int, int] = {}
+
+    def __call__(
+        self, number: int, config: TrialConfig
+    ) -> Generator[TrialEpochRecord, None, TrialEnd]:
+        value = 1.0 if number % 2 == 0 else 0.0
+        for fold in range(NUM_FOLDS):
+            self.folds_of[number] = fold + 1
+            record = epoch_record(fold, value, finished=fold == NUM_FOLDS - 1)
+            names = [f"ds{n}" for n in range(fold + 1)]
+            by_group = {f"{d}/sub-{s}": value for d in names for s in range(SUBJECTS_PER_FOLD)}
+            yield replace(
+                record,
+                score=replace(record.score, by_group=by_group),
+                folds=tuple(replace(record.folds[0], fold=name) for name in names),
+                ended_folds=tuple(names),
+            )
+        return trial_end(number, value)
+
+
+@pytest.mark.parametrize(("min_subjects", "expected"), [(4, 1), (6, 2), (16, 4)])
+def test_a_bad_trial_is_stopped_after_the_fold_that_shows_it(
+    tmp_path: Path, min_subjects: int, expected: int
+) -> None:
+    objective = FoldByFold()
+    pruner = {"rule": "none", "folds": {"alpha": 0.07, "min_subjects": min_subjects}}
+    drive(
+        tmp_path / "s",
+        num_trials=4,
+        tracker=ListTracker(),
+        space=small_space(pruner=pruner),
+        objective=objective,
+    )
+    lines = {line["number"]: line for line in lines_of(tmp_path / "s")}
+    assert objective.folds_of == {0: 4, 1: expected, 2: 4, 3: expected}
+    for number in (1, 3):
+        stopped = lines[number]["stopped_by"]
+        assert (lines[number]["state"], stopped) == (
+            ("pruned", "folds") if expected < NUM_FOLDS else ("complete", None)
+        )
