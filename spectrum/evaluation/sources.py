@@ -45,6 +45,7 @@ class TableRun:
     person: str = ""
     voxels_sha256: str = ""
     image_sha256: str = ""
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
