@@ -62,7 +62,8 @@ def start_from_weights(encoder: Encoder, config: ModelConfig) -> tuple[str, ...]
     if FIRST_CONV in fitting:
         fitting[FIRST_CONV] = _fit_conv(fitting[FIRST_CONV], wanted[FIRST_CONV])
     if POSITIONS in fitting and isinstance(encoder.pos_embed, torch.nn.Parameter):
-        old_grid = _old_grid(tensors, header, path)
+        num_own = encoder.pos_embed.shape[1]
+        old_grid = _old_grid(tensors, header, path, num_own=num_own)
         fitting[POSITIONS] = _fit_positions(fitting[POSITIONS], encoder, old_grid)
     _check_names(fitting, wanted, path)
     _check_shapes(fitting, wanted, path)
@@ -173,8 +174,13 @@ def _fit_positions(
     return fitted
 
 
-def _old_grid(tensors: Tensors, header: Mapping[str, Any], path: Path) -> tuple[int, int] | None:
-    """Return the rows and columns that position embeddings were trained on."""
+def _old_grid(
+    tensors: Tensors, header: Mapping[str, Any], path: Path, *, num_own: int
+) -> tuple[int, int] | None:
+    """Return the rows and columns that position embeddings were trained on.
+
+    None where nothing tells them, and there are as many as the encoder has.
+    """
     num = tensors[POSITIONS].shape[1]
     size = header.get("pretrained_cfg", {}).get("input_size")
     if size is not None and FIRST_CONV in tensors:
@@ -186,6 +192,8 @@ def _old_grid(tensors: Tensors, header: Mapping[str, Any], path: Path) -> tuple[
         edge = math.isqrt(num - prefix)
         if edge * edge == num - prefix:
             return edge, edge
+    if num == num_own:
+        return None
     raise CheckpointError(
         f"{path} has position embeddings for {num} tokens, which make no square of patches. Put "
         "timm's config.json with pretrained_cfg.input_size beside it, to tell rows and columns."

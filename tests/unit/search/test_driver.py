@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -320,3 +321,15 @@ def test_killed_at_random_moments_a_study_ends_with_each_trial_once(
     assert found == wanted
     tracked = {int(p.stem): json.loads(p.read_text()) for p in (tmp_path / "tracked").iterdir()}
     assert tracked == {line["number"]: line for line in lines}
+
+
+def test_a_trial_that_starts_from_weights_is_recorded_with_what_they_hold(tmp_path: Path) -> None:
+    weights = tmp_path / "vit.safetensors"
+    weights.write_bytes(b"any bytes")
+    space = small_space()
+    model = {**space.base["model"], "weights": str(weights), "amplitude_fraction": 0.0}
+    space = space.model_copy(update={"base": {**space.base, "model": model}})
+    drive(tmp_path / "s", num_trials=1, tracker=ListTracker(), space=space)
+    recorded = lines_of(tmp_path / "s")[0]["config"]["model"]
+    assert recorded["weights"] == str(weights)
+    assert recorded["weights_sha256"] == hashlib.sha256(b"any bytes").hexdigest()
