@@ -138,4 +138,5 @@ def _files(states: StateFolder, feed: Feed, fold: Fold, config: TrialConfig) -> 
         identity=identity_of(feed.source.content_hash, fold, config),
         table=feed.source.table,
         begins_again=states.begins_again,
+        spare_bytes=states.spare_bytes,
     )

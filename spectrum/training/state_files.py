@@ -40,6 +40,10 @@ PREVIOUS_NAME: Final = "previous.json"
 RECORDS_NAME: Final = "records.jsonl"
 
 
+SPARE_BYTES: Final = 64 * 2**20
+"""Larger states are kept once: with tens of folds two of each would fill a disk."""
+
+
 class _DamageError(Exception):
     """Why one generation cannot be taken."""
 
@@ -49,12 +53,14 @@ class StateFolder:
     """Where a trial's states lie, one folder a fold, and how they are dealt with.
 
     ``every_epochs``, >= 1, is how many epochs a stop may lose. A state that is damaged, or of
-    another configuration, fold or data, is refused, or with ``begins_again`` left behind.
+    another configuration, fold or data, is refused, or with ``begins_again`` left behind. The
+    state before the last one is kept where a state takes at most ``spare_bytes``.
     """
 
     path: Path
     every_epochs: int = 1
     begins_again: bool = False
+    spare_bytes: int = SPARE_BYTES
 
     def drop(self) -> None:
         """Remove all states; do nothing where there are none."""
@@ -70,6 +76,7 @@ class FoldStateFiles:
     identity : what the state belongs to, as plain JSON; another one is refused
     table : the units that records speak of
     begins_again : whether a state that cannot be taken is left behind
+    spare_bytes : largest state of which the one before is kept too
     """
 
     def __init__(
@@ -79,12 +86,14 @@ class FoldStateFiles:
         identity: Mapping[str, Any],
         table: SequenceTable,
         begins_again: bool = False,
+        spare_bytes: int = SPARE_BYTES,
     ) -> None:
         self.folder = folder
         self.notes: tuple[str, ...] = ()
         self._identity = fingerprint(identity)
         self._table = table
         self._begins_again = begins_again
+        self._spare_bytes = spare_bytes
         self._index_of_unit = {unit.name: index for index, unit in enumerate(table.units)}
         self._current: dict[str, Any] | None = None
         self._digest_of_records = hashlib.sha256()
@@ -123,6 +132,8 @@ class FoldStateFiles:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         before = self._current
+        if before is not None and before["last"]["num_bytes"] > self._spare_bytes:
+            before = None
         content = {
             "format_version": FORMAT_VERSION,
             "identity": self._identity,
@@ -136,6 +147,8 @@ class FoldStateFiles:
         if before is not None:
             (self.folder / PREVIOUS_NAME).write_bytes(_sealed(before))
         _write(self.folder / STATE_NAME, _sealed(content))
+        if before is None:
+            (self.folder / PREVIOUS_NAME).unlink(missing_ok=True)
         self._current = content
         self._prune([content] if before is None else [content, before])
 
@@ -219,13 +232,14 @@ class FoldStateFiles:
         file = self._write_tensors(f"best-{kept.epoch:05d}", kept.weights)
         return {"epoch": kept.epoch, "monitor_loss": kept.monitor_loss, "file": file}
 
-    def _write_tensors(self, stem: str, tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    def _write_tensors(self, stem: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
         name = f"{stem}.safetensors"
         (self.folder / name).write_bytes(content)
-        return {"name": name, "sha256": hashlib.sha256(content).hexdigest()}
+        digest = hashlib.sha256(content).hexdigest()
+        return {"name": name, "sha256": digest, "num_bytes": len(content)}
 
-    def _read_tensors(self, told: Mapping[str, str]) -> dict[str, Tensor]:
+    def _read_tensors(self, told: Mapping[str, Any]) -> dict[str, Tensor]:
         path = self.folder / told["name"]
         content = _content_of(path)
         if hashlib.sha256(content).hexdigest() != told["sha256"]:

@@ -143,6 +143,16 @@ def test_a_state_is_safetensors_and_json_of_two_generations(tmp_path: Path, orde
             assert 1 <= sum(name.startswith("best-") for name in tensors) <= 2
 
 
+def test_of_a_large_state_only_the_last_is_kept(tmp_path: Path) -> None:
+    config = tiny_config(**RANDOM)
+    states = StateFolder(path=tmp_path / "state", spare_bytes=1000)
+    stop_after(2, config, states)
+    names = sorted(path.name for path in (states.path / "first").iterdir())
+    assert names == ["last-00002.safetensors", "records.jsonl", "state.json"]
+    assert fit(config, tmp_path, states) == fit(config, tmp_path)
+    assert not list((states.path / "first").glob("previous.json"))
+
+
 def _damaged(content: bytes) -> list[bytes]:
     """Flips in each region, a torn end, a swapped half, and nothing at all."""
     places = [len(content) * part // 5 for part in range(5)] + [len(content) - 1]
