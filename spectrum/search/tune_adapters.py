@@ -11,14 +11,11 @@ import logging
 import os
 import shutil
 import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
-import psutil
 import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -29,6 +26,7 @@ from spectrum.errors import SearchError, SpectrumError
 from spectrum.records import TrialEpochRecord
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
+from spectrum.search.signals import noted_signals
 from spectrum.search.status import StudyStatus
 from spectrum.search.trial_actor import TrialActor
 from spectrum.search.trials import Failure, ObjectiveMaker, TrialEnd
@@ -44,12 +42,6 @@ ENVIRONMENT: Final = {
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 """Tune's own logs, state files and signal handler are off: the study folder is the truth."""
-
-GRACE_S: Final = 25.0
-"""Seconds after a signal in which Ray may end in order; Slurm and Kubernetes wait 30."""
-
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-"""Signals after which the study is left in order."""
 
 RETRIES_OF_LOST_WORKER: Final = 1
 """Times a trial begins again after its worker process died; errors inside a trial are final."""
@@ -70,6 +62,7 @@ class _Session:
         self.driver = driver
         self.error: Exception | None = None
         self.signal: int | None = None
+        self.take_signals: Callable[[], None] = lambda: None
         self._on_progress, self._on_status = on_progress, on_status
 
     @property
@@ -109,6 +102,9 @@ class _JournalSearcher(Searcher):  # type: ignore[misc]
         self._number_of: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
+        # Tune puts its own handler on SIGUSR1 when it starts, after which it ends as if all were
+        # done; the first proposal is asked for after that.
+        self._session.take_signals()
         if self._session.is_over:
             return Searcher.FINISHED
         found = self._session.call(self._session.driver.next_trial)
@@ -317,6 +313,11 @@ def _raise_what_ended(session: _Session, folder: StudyFolder) -> None:
         ) from session.error
     if session.driver.fatal is not None:
         raise session.driver.fatal
+    if session.signal is None and session.driver.num_left:
+        raise SearchError(
+            f"Ray Tune ended with {session.driver.num_left} trials left and named no cause. "
+            f"Continue {folder.path} with --resume."
+        )
     if session.signal is not None:
         error = SearchError(
             f"The search was stopped by {signal.Signals(session.signal).name} with "
@@ -325,6 +326,15 @@ def _raise_what_ended(session: _Session, folder: StudyFolder) -> None:
         )
         error.exit_code = 128 + session.signal
         raise error
+
+
+@contextmanager
+def _signals(session: _Session) -> Iterator[None]:
+    def note(number: int) -> None:
+        session.signal = number
+
+    with noted_signals(note) as session.take_signals:
+        yield
 
 
 @contextmanager
@@ -351,46 +361,3 @@ def _quiet(name: str) -> Iterator[None]:
         yield
     finally:
         library.setLevel(before)
-
-
-@contextmanager
-def _signals(session: _Session) -> Iterator[None]:
-    """Note SIGINT, SIGTERM and SIGUSR1 in the session; a second one has its usual effect.
-
-    Slurm sends SIGUSR1 some time before the end of a job that asks for it (``--signal``).
-
-    Schedulers of clusters signal Ray's own processes too, and then no call to Ray may come back;
-    so the process ends by itself after a time. The folder is as good then as after any kill.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    timers: list[threading.Timer] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        session.signal = number
-        signal.signal(number, before[signal.Signals(number)])
-        timers.append(threading.Timer(GRACE_S, _leave, [number]))
-        timers[-1].daemon = True
-        timers[-1].start()
-
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield
-    finally:
-        for timer in timers:
-            timer.cancel()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _leave(number: int) -> None:
-    """End this process and the Ray that it started; one that it joined has no children here."""
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            process.kill()
-    name = signal.Signals(number).name
-    os.write(2, f"Stopped by {name}; Ray did not answer. Continue with --resume.\n".encode())
-    os._exit(128 + number)

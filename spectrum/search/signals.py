@@ -1,0 +1,70 @@
+"""Signals after which a study is left in order, and the end of a process that cannot.
+
+Not here: what is done in between (``tune_adapters``).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Final
+
+import psutil
+
+__all__ = ["SIGNALS", "noted_signals"]
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""Slurm sends SIGUSR1 some time before the end of a job that asks for it (``--signal``)."""
+
+GRACE_S: Final = 25.0
+"""Seconds after a signal in which Ray may end in order; Slurm and Kubernetes wait 30."""
+
+
+@contextmanager
+def noted_signals(note: Callable[[int], None]) -> Iterator[Callable[[], None]]:
+    """Tell the first of ``SIGNALS`` to a callback; a second one has its usual effect.
+
+    Schedulers of clusters signal Ray's own processes too, and then no call to Ray may come back;
+    so the process ends by itself after a time. The folder is as good then as after any kill.
+    Yields a function that takes the signals again, for when a library has taken one for itself.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    timers: list[threading.Timer] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        note(number)
+        signal.signal(number, before[signal.Signals(number)])
+        timers.append(threading.Timer(GRACE_S, _leave, [number]))
+        timers[-1].daemon = True
+        timers[-1].start()
+
+    def take() -> None:
+        if not timers:
+            for number in SIGNALS:
+                signal.signal(number, handle)
+
+    take()
+    try:
+        yield take
+    finally:
+        for timer in timers:
+            timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(number: int) -> None:
+    """End this process and the Ray that it started; one that it joined has no children here."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            process.kill()
+    name = signal.Signals(number).name
+    os.write(2, f"Stopped by {name}; Ray did not answer. Continue with --resume.\n".encode())
+    os._exit(128 + number)
