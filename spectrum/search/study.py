@@ -7,23 +7,20 @@ does (``objective``).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from spectrum.data.describing import size_text
 from spectrum.data.folds import write_folds
-from spectrum.data.holders import holding, mark_held
-from spectrum.data.store import evictions
+from spectrum.data.holders import mark_held
 from spectrum.errors import SearchError
 from spectrum.search.driver import StudyDriver
 from spectrum.search.first_points import enqueued_points, first_trials
 from spectrum.search.folder import StudyFolder
 from spectrum.search.forking import parent_of
-from spectrum.search.json_lines import append_line
+from spectrum.search.held_sets import sets_held
 from spectrum.search.manifest import build_manifest, refuse_change
 from spectrum.search.objective import SharedInputs, StudyObjective
 from spectrum.search.plan import plan_study
@@ -221,7 +218,7 @@ def _run(  # noqa: PLR0913 - the parts of a session, one name each
     copies = NodeCopies()
     if prepared.space.default_config.training.feeding in ("auto", "node"):
         copies.start()
-    with _held(study, driver, shards_root.resolve()) as holder:
+    with sets_held(study, shards_root.resolve(), driver.notes.append) as holder:
         shared = SharedInputs(
             table=prepared.table,
             target=prepared.target,
@@ -241,25 +238,6 @@ def _run(  # noqa: PLR0913 - the parts of a session, one name each
             on_progress=on_progress,
             on_status=on_status,
         )
-
-
-@contextmanager
-def _held(study: StudyFolder, driver: StudyDriver, shards_root: Path) -> Iterator[str]:
-    """Keep the study's sets from others; say in the end which sets the study itself removed."""
-    with holding(shards_root, study.path.name) as holder:
-        try:
-            yield holder
-        finally:
-            told = evictions(shards_root, by=holder)
-            for line in told:
-                append_line(study.path / "events.jsonl", {"event": "evicted", **line})
-            if told:
-                size = size_text(sum(line["num_bytes"] for line in told))
-                names = "; ".join(dict.fromkeys(line["recipe"] for line in told))
-                driver.notes.append(
-                    f"{len(told)} shard sets ({size}) were removed to stay within "
-                    f"study.disk_gib: {names}."
-                )
 
 
 def _with_floor(show: ShowStatus, floor: Mapping[str, Any]) -> ShowStatus:
