@@ -159,6 +159,7 @@ def test_the_flags_of_the_command_line_are_these() -> None:
             "--cpus",
             "--json",
             "--multi-echo",
+            "--retry",
             "--set",
             "--shards",
             "--space",
