@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import typer
+import typer.core
 
 from spectrum import __version__
 from spectrum.cli import (
@@ -23,15 +25,26 @@ from spectrum.cli import (
     studying,
     training,
 )
-from spectrum.cli.console import notes
+from spectrum.cli.console import INTERRUPTED, notes
 from spectrum.errors import SpectrumError
 
 __all__ = ["app", "main"]
 
-INTERRUPTED = 130
-"""Exit code after SIGINT, as shells count it (128 + 2)."""
+
+class _Commands(typer.core.TyperGroup):
+    """Ends on Ctrl-C with a word, where the command itself says nothing of what is kept."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            notes.print("spectrum: interrupted.")
+            raise typer.Exit(INTERRUPTED) from None
+
 
 app = typer.Typer(
+    cls=_Commands,
     name="spectrum",
     help="Search fMRI preprocessing and Vision Transformers together, with honest numbers.",
     no_args_is_help=True,
@@ -83,9 +96,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except SpectrumError as err:
         notes.print(f"spectrum: {err}", markup=False, soft_wrap=True)
         sys.exit(err.exit_code)
-    except KeyboardInterrupt:
-        notes.print("spectrum: interrupted.")
-        sys.exit(INTERRUPTED)
 
 
 def _write_any_name() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,8 +28,10 @@ from spectrum.data.describing import size_text
 
 __all__ = [
     "DONE_IN_PART",
+    "INTERRUPTED",
     "bytes_bar",
     "end_with_refused",
+    "ending_politely",
     "notes",
     "print_json",
     "print_notes",
@@ -38,6 +41,9 @@ __all__ = [
 
 DONE_IN_PART = 3
 """Exit code when some inputs were refused and the others are done."""
+
+INTERRUPTED = 130
+"""Exit code after SIGINT, as shells count it (128 + 2)."""
 
 notes = Console(stderr=True, highlight=False)
 """Progress, warnings and errors."""
@@ -61,6 +67,26 @@ def end_with_refused(refused: Sequence[Mapping[str, Any]]) -> None:
         notes.print(sentence, markup=False, soft_wrap=True)
     if refused:
         raise typer.Exit(DONE_IN_PART)
+
+
+@contextmanager
+def ending_politely(sentence: str = "") -> Iterator[None]:
+    """End on Ctrl-C, or a polite request to end, in words and not in a traceback.
+
+    Parameters
+    ----------
+    sentence : what is kept, and how to go on
+        Of several around each other the innermost speaks. One around Ray's start is not told of a
+        polite request, which Ray takes for itself; put one inside too.
+    """
+    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        notes.print(f"spectrum: interrupted. {sentence}".rstrip(), markup=False, soft_wrap=True)
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
 
 
 def print_text(text: str) -> None:

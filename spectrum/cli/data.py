@@ -12,6 +12,7 @@ import typer
 from spectrum.cli.console import (
     DONE_IN_PART,
     end_with_refused,
+    ending_politely,
     print_json,
     print_notes,
     print_text,
@@ -73,7 +74,10 @@ def inspect(
     if images:
         from spectrum.data.image_check import check_images
 
-        with progress_bar("Reading images", unit="runs") as on_run_done:
+        with (
+            ending_politely("Nothing was to be written."),
+            progress_bar("Reading images", unit="runs") as on_run_done,
+        ):
             table = check_images(table, num_processes=cpus, on_run_done=on_run_done)
     result = inspect_table(table, chosen)
     if as_json:
@@ -105,11 +109,18 @@ def prepare(
         typer.Option(help="Draw each run into this folder; --plot takes one beside the shards."),
     ] = None,
     cpus: CpusOption = None,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Try runs again that killed their workers before.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Preprocess runs into Parquet shards with Ray Data.
 
     Example: spectrum prepare data/raw/ds000002 --set preprocessing.fwhm_mm=4 --plot
+
+    A run that ends every worker that makes it (out of memory, or a fault in a library) is refused
+    by name while all others are made. It is tried again when its file or the recipe changes, or
+    with --retry.
     """
     from spectrum.config import (
         TrialConfig,
@@ -119,7 +130,7 @@ def prepare(
         set_paths,
     )
     from spectrum.data.bids import index_bids
-    from spectrum.data.pipeline import find_shards
+    from spectrum.data.pipeline import Making, find_shards
     from spectrum.data.pipeline import prepare as make_shards
     from spectrum.launch import local_ray
     from spectrum.targets import read_target
@@ -131,13 +142,21 @@ def prepare(
     _check_plots(plots)
     table = index_bids(roots, wanted.data)
     chosen = read_target(target) if target else None
-    is_made = find_shards(table, recipe, shards, chosen) is not None
+    is_made = find_shards(table, recipe, shards, chosen, retry=retry) is not None
+    kept = f"Finished runs are kept in {shards}; the same command goes on from there."
     with (
+        ending_politely(kept),
         nullcontext() if is_made else local_ray(num_cpus=cpus),
+        ending_politely(kept),
         progress_bar("Preparing", unit="runs") as on_run_done,
     ):
         result = make_shards(
-            table, recipe, shards_root=shards, target=chosen, on_run_done=on_run_done
+            table,
+            recipe,
+            shards_root=shards,
+            target=chosen,
+            on_run_done=on_run_done,
+            how=Making(retry=retry),
         )
         on_run_done(result.num_runs, result.num_runs)
     told = asdict(result)

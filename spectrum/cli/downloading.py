@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +10,7 @@ import typer
 from spectrum.cli.console import (
     bytes_bar,
     end_with_refused,
+    ending_politely,
     notes,
     print_json,
     print_notes,
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 WRONG_USAGE = 2
-INTERRUPTED = 130
-"""Exit code after SIGINT, as shells count it (128 + 2)."""
 MAX_UNVERIFIED_SHOWN = 5
 MAX_ALIKE_SHOWN = 5
 """Refused files that are each told although all are refused for one reason."""
@@ -175,7 +171,7 @@ def _fetch_or_verify(request: DownloadRequest, is_verify: bool, as_json: bool) -
     from spectrum.data.download import World, download, verify
 
     act, title = (verify, "Verifying") if is_verify else (download, "Downloading")
-    with _resumable(request, is_verify), bytes_bar(title) as on_progress:
+    with ending_politely(_how_to_go_on(request, is_verify)), bytes_bar(title) as on_progress:
         result = act(request, world=World(), on_progress=on_progress)
     told = result.as_json()
     if as_json:
@@ -195,23 +191,10 @@ def _told_once(refused: list[dict[str, Any]], num_right: int) -> list[dict[str, 
     return [{**refused[0], "message": message}]
 
 
-@contextmanager
-def _resumable(request: DownloadRequest, is_verify: bool) -> Iterator[None]:
-    """End on Ctrl-C, or a polite request to end, with a sentence on how to go on."""
-    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    except KeyboardInterrupt:
-        sentence = (
-            "interrupted."
-            if is_verify
-            else f"interrupted. What has arrived is kept in {request.out}; "
-            "the same command goes on from there."
-        )
-        notes.print(f"spectrum: {sentence}", markup=False, soft_wrap=True)
-        raise typer.Exit(INTERRUPTED) from None
-    finally:
-        signal.signal(signal.SIGTERM, earlier)
+def _how_to_go_on(request: DownloadRequest, is_verify: bool) -> str:
+    if is_verify:
+        return ""
+    return f"What has arrived is kept in {request.out}; the same command goes on from there."
 
 
 def _summary(told: dict[str, Any], is_verify: bool) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from spectrum.cli.console import print_json, print_text, progress_bar
+from spectrum.cli.console import ending_politely, print_json, print_text, progress_bar
 from spectrum.cli.options import CpusOption, JsonOption
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def simulate(
         **({} if effect_percent is None else {"effect_percent": effect_percent}),
     }
     config = _config(settings)
-    with progress_bar("Simulating", unit="runs") as on_run_done:
+    kept = f"What is written stays in {out}; the same command writes the whole of it again."
+    with ending_politely(kept), progress_bar("Simulating", unit="runs") as on_run_done:
         roots = write_trees(out, config, cpus=cpus or available_cpus(), on_run_done=on_run_done)
     target = out / "leak.yaml" if truth == "leak" else None
     if as_json:

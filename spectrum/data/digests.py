@@ -5,13 +5,13 @@ Knowing a digest again costs one ``stat``. Not here: what the digests are for (`
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from spectrum.data.images import digest_file, image_files
+from spectrum.data.remembered import read_entries, write_entries
 
 __all__ = ["DigestCache", "file_state"]
 
@@ -41,7 +41,7 @@ class DigestCache:
     @classmethod
     def read(cls, path: Path) -> DigestCache:
         """Read the file; an absent or damaged one remembers nothing."""
-        return cls(path=path, entries=_read(path))
+        return cls(path=path, entries=read_entries(path, _entry))
 
     def find(self, path: Path) -> str | None:
         """Return the digest of a file that has not changed since; None where it is not known."""
@@ -65,18 +65,8 @@ class DigestCache:
 
     def write_new(self) -> None:
         """Merge with what others wrote meanwhile; nothing is written where nothing is new."""
-        written = _read(self.path)
-        merged = {**written, **self.entries}
-        if merged == written:
-            return
-        aside = self.path.with_name(f".{self.path.name}.{os.getpid()}.aside")
-        aside.write_text(json.dumps(merged, sort_keys=True), encoding="utf-8")
-        aside.replace(self.path)
+        write_entries(self.path, self.entries, _entry)
 
 
-def _read(path: Path) -> dict[str, Entry]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {str(k): (int(v[0]), int(v[1]), str(v[2])) for k, v in found.items()}
-    except (OSError, ValueError, TypeError, AttributeError, IndexError):
-        return {}
+def _entry(value: Any) -> Entry:
+    return int(value[0]), int(value[1]), str(value[2])

@@ -6,7 +6,7 @@ Not here: how it is made (``pipeline``).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from spectrum.config import PreprocessingConfig, fingerprint
@@ -22,6 +22,7 @@ from spectrum.targets import Target
 
 __all__ = [
     "Bystander",
+    "Digests",
     "Inputs",
     "RefusedRun",
     "cached_digests",
@@ -79,6 +80,18 @@ class Inputs:
     def digested(self) -> tuple[RunJob | Bystander, ...]:
         """All whose files decide what the set is."""
         return (*self.jobs, *self.bystanders)
+
+    def without(self, refused: Mapping[str, Refusal]) -> Inputs:
+        """Return these inputs with some jobs refused, by name; their images still tell people."""
+        gone = [job for job in self.jobs if job.name in refused]
+        more = (RefusedRun(key=job.run_key, refusal=refused[job.name]) for job in gone)
+        others = (Bystander(run_key=j.run_key, image_paths=j.image_paths) for j in gone)
+        return replace(
+            self,
+            jobs=tuple(job for job in self.jobs if job.name not in refused),
+            refused=tuple(sorted((*self.refused, *more), key=lambda run: run.key)),
+            bystanders=tuple(sorted((*self.bystanders, *others), key=lambda run: run.run_key)),
+        )
 
     def fingerprint(self, digests: Digests) -> str:
         """Return what names these inputs: keys, bytes, TR, events, refusals and bystanders."""

@@ -1,73 +1,48 @@
-"""Make a shard set from a run table, with Ray Data: one task a run, one task a subject.
+"""A shard set from a run table: found, or made by one process while all others wait.
 
-The set appears under its name in one rename, with all its files; whoever wants the same set at the
-same time waits for it. Runs that an earlier set of the recipe holds are taken over from there. Not
-here: what a worker does with a run (``pieces``) and what a file looks like (``shards``).
+The set appears under its name in one rename, with all its files. Runs that an earlier set of the
+recipe holds, or an earlier call has finished, are taken over from there. Not here: the tasks that
+make runs and files (``making``) and what a file looks like (``shards``).
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from spectrum.config import PreprocessingConfig
-from spectrum.config.frozen import FrozenConfig
 from spectrum.data.duplicates import people_notes
-from spectrum.data.echoes import joined_digest
-from spectrum.data.inputs import (
-    RefusedRun,
-    cached_digests,
-    measured_digests,
-    select_inputs,
-)
+from spectrum.data.inputs import measured_digests, select_inputs
+from spectrum.data.making import Making, OnRunDone, make_runs, write_files
 from spectrum.data.manifest import ShardRun, write_manifest
-from spectrum.data.pieces import RunJob, RunOutcome, finish_run, piece_path
+from spectrum.data.owners import aside_path, remove_abandoned
+from spectrum.data.quarantine import killers_among, refusal_of_killer
 from spectrum.data.recipe import recipe_fingerprint
 from spectrum.data.runs import Problem, RunTable, shortened
 from spectrum.data.set_plan import (
-    MadeRun,
     SetPlan,
     common_shape,
     describe_set,
-    is_linked,
     no_runs,
     other_shape,
     publish,
-    take_over,
     without_copies,
 )
-from spectrum.data.set_sizes import check_room
-from spectrum.data.shards import (
-    RunSource,
-    ShardSet,
-    check_environment,
-    shard_name,
-    write_shard,
-)
+from spectrum.data.shards import ShardSet, check_environment
 from spectrum.data.single_flight import single_flight
 from spectrum.data.store import mark_used
-from spectrum.data.voxel_digests import (
-    LookJob,
-    look_at,
-    read_voxel_digests,
-    write_voxel_digests,
-)
-from spectrum.entities import RunKey
-from spectrum.errors import LaunchError, ShardError
+from spectrum.errors import ShardError
 from spectrum.targets import Target
 
-__all__ = ["PrepareResult", "find_shards", "prepare"]
+__all__ = ["Making", "PrepareResult", "find_shards", "prepare"]
 
-Progress = Callable[[int, int], None]
+AS_USUAL: Final = Making()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,20 +59,14 @@ class PrepareResult:
     notes: tuple[str, ...] = ()
 
 
-class _ShardJob(FrozenConfig):
-    path: str
-    shape_SHW: tuple[int, int, int]
-    sources: tuple[tuple[str, int], ...]
-
-
 def prepare(
     table: RunTable,
     recipe: PreprocessingConfig,
     *,
     shards_root: Path,
-    cpus_per_run: float = 1.0,
-    on_run_done: Progress | None = None,
+    on_run_done: OnRunDone | None = None,
     target: Target | None = None,
+    how: Making = AS_USUAL,
 ) -> PrepareResult:
     """Return the shard set of a recipe over the runs of a table, making what is not there yet.
 
@@ -106,31 +75,26 @@ def prepare(
     table : the runs
     recipe : what is done to each
     shards_root : folder of all shard sets; made where it is not there
-    cpus_per_run : CPUs that each task asks Ray for
-        0 inside an actor that holds CPUs itself: nothing is asked for, so nothing is waited for.
     on_run_done : told runs done and runs in all, after each run
     target : limits the runs to those that it labels; None takes all
+    how : CPUs of a task, and whether runs are tried again that ended their workers
 
     Raises
     ------
     DataError
-        ``no-runs`` where no run is left; a single bad run is refused by name instead.
+        ``no-runs`` where no run is left; a single bad run is refused by name instead, and so is
+        one that ended every worker that tried it (``killed-its-worker``).
     ShardError
-        A worker was lost, the disk is full, or Ray Data was told to unpickle.
+        A task failed, the disk is full, or Ray Data was told to unpickle.
     LaunchError
         Ray is not started.
     """
     begin = time.monotonic()
     check_environment(os.environ)
-    plan = _plan(table, recipe, shards_root, target)
-    found = _find(plan)
-    reused = found is not None
+    selected = _select(table, recipe, shards_root, target)
+    found, reused = _find(_without_killers(selected, how.retry)), True
     if found is None:
-        shards_root.mkdir(parents=True, exist_ok=True)
-        with single_flight(shards_root / f".{plan.recipe_name}.lock"):
-            found = _find(plan)
-            reused = found is not None
-            found = found or _make_set(plan, cpus_per_run, on_run_done)
+        found, reused = _find_or_make(selected, how, on_run_done)
     mark_used(found.path)
     manifest = found.manifest
     return PrepareResult(
@@ -156,17 +120,33 @@ def find_shards(
     recipe: PreprocessingConfig,
     shards_root: Path,
     target: Target | None = None,
+    *,
+    retry: bool = False,
 ) -> Path | None:
-    """Return the finished set for exactly these inputs and this recipe; None without one."""
-    found = _find(_plan(table, recipe, shards_root, target))
+    """Return the finished set for exactly these inputs and this recipe; None without one.
+
+    With ``retry`` a set that lacks runs because they ended their workers is not the one.
+    """
+    found = _find(_without_killers(_select(table, recipe, shards_root, target), retry))
     return None if found is None else found.path
 
 
-def _plan(
+def _select(
     table: RunTable, recipe: PreprocessingConfig, root: Path, target: Target | None
 ) -> SetPlan:
     pieces = root.absolute() / f".pieces-{recipe_fingerprint(recipe)[:16]}"
     return SetPlan(root=root.absolute(), inputs=select_inputs(table, recipe, target, pieces))
+
+
+def _without_killers(plan: SetPlan, retry: bool) -> SetPlan:
+    """Refuse the runs that ended their workers in an earlier call, unless they are tried again."""
+    if retry:
+        return plan
+    cache = plan.read_cache()
+    killers = killers_among(plan.inputs, plan.root, cache)
+    with suppress(OSError):
+        cache.write_new()
+    return plan.without({job.name: refusal_of_killer(job) for job in killers})
 
 
 def _find(plan: SetPlan) -> ShardSet | None:
@@ -183,23 +163,45 @@ def _find(plan: SetPlan) -> ShardSet | None:
         return None
 
 
-def _make_set(plan: SetPlan, cpus_per_run: float, on_run_done: Progress | None) -> ShardSet:
+def _find_or_make(
+    selected: SetPlan, how: Making, on_run_done: OnRunDone | None
+) -> tuple[ShardSet, bool]:
+    """Make the set, or wait for who makes it; tell whether it was there."""
+    selected.root.mkdir(parents=True, exist_ok=True)
+    with single_flight(selected.root / f".{selected.recipe_name}.lock"):
+        plan = _without_killers(selected, how.retry)
+        found = _find(plan)
+        if found is not None:
+            return found, True
+        try:
+            return _make_set(plan, how, on_run_done), False
+        except ShardError:
+            found = _find(_without_killers(selected, retry=False))
+            if found is None:
+                raise
+            return found, True
+
+
+def _make_set(plan: SetPlan, how: Making, on_run_done: OnRunDone | None) -> ShardSet:
+    remove_abandoned(plan.root, ".aside-*")
     plan.pieces.mkdir(exist_ok=True)
-    made, refused, digests = _make_runs(plan, cpus_per_run, on_run_done)
-    made, copies = without_copies(made, _other_voxels(plan, made, digests, cpus_per_run))
-    refused += copies
+    remove_abandoned(plan.pieces)
+    runs = make_runs(plan, how, on_run_done)
+    plan = runs.plan
+    made, copies = without_copies(runs.made, runs.others)
     shape_SHW = common_shape(made)
-    refused += [other_shape(m.run, shape_SHW) for m in made if m.run.shape_SHW != shape_SHW]
+    others = [other_shape(m.run, shape_SHW) for m in made if m.run.shape_SHW != shape_SHW]
+    refused = sorted([*runs.refused, *copies, *others], key=lambda r: r.key)
     kept = [m for m in made if m.run.shape_SHW == shape_SHW]
     if not kept:
         raise no_runs(refused)
-    inputs = plan.inputs.fingerprint(digests)
-    aside = plan.root / f".aside-{plan.recipe_name}-{uuid.uuid4().hex}"
+    inputs = plan.inputs.fingerprint(runs.digests)
+    aside = aside_path(plan.root / f"aside-{plan.recipe_name}")
     aside.mkdir()
     try:
-        runs = _assemble(plan, kept, aside, cpus_per_run)
-        refusals = tuple(r.refusal for r in sorted(refused, key=lambda r: r.key))
-        write_manifest(describe_set(plan, runs, refusals, inputs), aside)
+        written = write_files(plan, kept, aside, how)
+        refusals = tuple(r.refusal for r in refused)
+        write_manifest(describe_set(plan, written, refusals, inputs), aside)
         folder = publish(aside, plan.folder(inputs))
     except OSError as err:
         raise ShardError(
@@ -210,172 +212,3 @@ def _make_set(plan: SetPlan, cpus_per_run: float, on_run_done: Progress | None) 
         shutil.rmtree(aside, ignore_errors=True)
     shutil.rmtree(plan.pieces, ignore_errors=True)
     return ShardSet.open(folder)
-
-
-def _make_runs(
-    plan: SetPlan, cpus_per_run: float, on_run_done: Progress | None
-) -> tuple[list[MadeRun], list[RefusedRun], dict[str, tuple[str, ...]]]:
-    """Take over what is there, make the rest; return runs, refusals and digests."""
-    cache = plan.read_cache()
-    jobs = plan.inputs.jobs
-    known = (measured_digests if plan.has_past else cached_digests)(jobs, cache)
-    made = take_over(plan, known)
-    refused = list(plan.inputs.refused)
-    todo = {
-        job.name: job.model_copy(update={"known_digests": known.get(job.name, ())})
-        for job in jobs
-        if job.name not in made
-    }
-    check_room(plan.root, list(todo.values()))
-    done = len(made)
-    for name, outcome in _outcomes(list(todo.values()), cpus_per_run):
-        job = todo[name]
-        cache.remember(outcome.digests)
-        if outcome.run is not None:
-            path = piece_path(Path(job.folder), outcome.run.key, outcome.run.fingerprint)
-            made[name] = MadeRun(run=outcome.run, source=RunSource(path=str(path), row_group=0))
-        elif outcome.refusal is not None:
-            refused.append(RefusedRun(key=job.run_key, refusal=outcome.refusal))
-        done += 1
-        if on_run_done is not None:
-            on_run_done(done, len(jobs))
-    digests = measured_digests(plan.inputs.digested, cache)
-    cache.write_new()
-    return [made[job.name] for job in jobs if job.name in made], refused, digests
-
-
-def _other_voxels(
-    plan: SetPlan,
-    made: Sequence[MadeRun],
-    digests: Mapping[str, tuple[str, ...]],
-    cpus_per_run: float,
-) -> dict[RunKey, str]:
-    """Return the digest of the voxels of every usable run that is not made; look where needed."""
-    store = plan.root / "voxels.json"
-    voxels_of = read_voxel_digests(store)
-    names = {str(m.run.key) for m in made}
-    others = [other for other in plan.inputs.digested if other.name not in names]
-    todo = {
-        path
-        for other in others
-        for path, sha256 in zip(other.image_paths, digests[other.name], strict=False)
-        if sha256 not in voxels_of
-    }
-    for row in _run_tasks(_look_row, [LookJob(path=str(p)) for p in sorted(todo)], cpus_per_run):
-        if row["voxels"]:
-            voxels_of[row["sha256"]] = row["voxels"]
-    voxels_of.update({m.run.image_sha256: m.run.voxels_sha256 for m in made})
-    write_voxel_digests(store, voxels_of)
-    return {
-        other.run_key: _voxels_of(digests[other.name][: len(other.image_paths)], voxels_of)
-        for other in others
-    }
-
-
-def _voxels_of(sha256s: Sequence[str], voxels_of: Mapping[str, str]) -> str:
-    """Return one digest for the images of a run; "" where one of them cannot be read."""
-    found = [voxels_of.get(sha256, "") for sha256 in sha256s]
-    if not all(found):
-        return ""
-    return found[0] if len(found) == 1 else joined_digest(found)
-
-
-def _look_row(row: dict[str, Any]) -> dict[str, Any]:
-    return look_at(LookJob.model_validate_json(row["item"]))
-
-
-def _assemble(
-    plan: SetPlan, made: Sequence[MadeRun], aside: Path, cpus_per_run: float
-) -> tuple[ShardRun, ...]:
-    """Write one file per subject, or link one that an earlier set has; return runs with places."""
-    runs: list[ShardRun] = []
-    jobs: list[_ShardJob] = []
-    for _, members in groupby(made, key=lambda m: (m.run.dataset, m.run.subject)):
-        group = list(members)
-        name = shard_name([m.run for m in group])
-        runs += [
-            m.run.model_copy(update={"shard": name, "row_group": index})
-            for index, m in enumerate(group)
-        ]
-        if not is_linked(plan, name, aside):
-            sources = tuple((m.source.path, m.source.row_group) for m in group)
-            job = _ShardJob(
-                path=str(aside / name), shape_SHW=group[0].run.shape_SHW, sources=sources
-            )
-            jobs.append(job)
-    for _ in _run_tasks(_write_row, jobs, cpus_per_run):
-        pass
-    return tuple(runs)
-
-
-def _outcomes(jobs: Sequence[RunJob], cpus_per_run: float) -> Iterator[tuple[str, RunOutcome]]:
-    for row in _run_tasks(_finish_row, jobs, cpus_per_run):
-        yield row["name"], RunOutcome.model_validate_json(row["outcome"])
-
-
-def _finish_row(row: dict[str, Any]) -> dict[str, Any]:
-    job = RunJob.model_validate_json(row["item"])
-    return {"name": job.name, "outcome": finish_run(job).model_dump_json()}
-
-
-def _write_row(row: dict[str, Any]) -> dict[str, Any]:
-    job = _ShardJob.model_validate_json(row["item"])
-    sources = [RunSource(path=path, row_group=index) for path, index in job.sources]
-    write_shard(Path(job.path), job.shape_SHW, sources)
-    return {"path": job.path}
-
-
-def _run_tasks(
-    function: Callable[[dict[str, Any]], dict[str, Any]],
-    jobs: Sequence[FrozenConfig],
-    cpus_per_run: float,
-) -> Iterator[dict[str, Any]]:
-    """Send each job to a task of its own; yield small rows as they come."""
-    if not jobs:
-        return
-    import ray
-
-    if not ray.is_initialized():
-        raise LaunchError("Ray is not started. Start or join it before shards are made.")
-    import ray.data
-    from ray.exceptions import RayError
-
-    items = [job.model_dump_json() for job in jobs]
-    with _quiet():
-        rows = ray.data.from_items(items, override_num_blocks=len(items)).map(
-            function, num_cpus=cpus_per_run, compute=_pool(cpus_per_run)
-        )
-        try:
-            yield from rows.iter_rows()
-        except RayError as err:
-            raise ShardError(
-                f"A worker failed: {' '.join(str(err).split())[-300:]}. "
-                "Finished runs are kept; look at memory and disk, and start again."
-            ) from err
-
-
-def _pool(cpus_per_run: float) -> Any:
-    """Let Ray's CPUs bound the tasks; where none is asked for, half of the cluster's do."""
-    import ray
-    import ray.data
-
-    if cpus_per_run > 0:
-        return ray.data.TaskPoolStrategy()
-    return ray.data.TaskPoolStrategy(size=max(1, int(ray.cluster_resources().get("CPU", 1)) // 2))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Run Ray Data without its bars and notes; its settings are the caller's again afterwards."""
-    import ray.data
-
-    logger = logging.getLogger("ray.data")
-    context = ray.data.DataContext.get_current()
-    before = (logger.level, context.enable_progress_bars, context.print_on_execution_start)
-    logger.setLevel(logging.ERROR)
-    context.enable_progress_bars = context.print_on_execution_start = False
-    try:
-        yield
-    finally:
-        logger.setLevel(before[0])
-        context.enable_progress_bars, context.print_on_execution_start = before[1:]

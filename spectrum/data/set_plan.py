@@ -1,6 +1,6 @@
 """A set in the making: its names on disk, what can be taken over, how it is published.
 
-Not here: the tasks that make runs and files (``pipeline``).
+Not here: the tasks that make runs and files (``making``).
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from spectrum.data.digests import DigestCache
 from spectrum.data.duplicates import find_copies
 from spectrum.data.inputs import Inputs, RefusedRun
 from spectrum.data.manifest import Refusal, ShardManifest, ShardRun, content_hash, read_manifest
+from spectrum.data.owners import aside_path
 from spectrum.data.pieces import RunJob, piece_path, shifted_events
 from spectrum.data.recipe import recipe_fingerprint
 from spectrum.data.shards import RunSource, ShardSet, read_piece
@@ -36,6 +38,9 @@ __all__ = [
     "take_over",
     "without_copies",
 ]
+
+NUM_TRIES_TO_PUBLISH: Final = 3
+"""Each time another maker must have come between; that is rare once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +75,10 @@ class SetPlan:
     def folder(self, inputs_fingerprint: str) -> Path:
         """Return where the set of these inputs lies or will lie; sets are never changed."""
         return self.root / f"{self.recipe_name}-{inputs_fingerprint[:16]}"
+
+    def without(self, refused: Mapping[str, Refusal]) -> SetPlan:
+        """Return the plan with some of its runs refused, by name."""
+        return replace(self, inputs=self.inputs.without(refused))
 
     def read_cache(self) -> DigestCache:
         """Read the digests known from earlier calls."""
@@ -210,11 +219,19 @@ def describe_set(
 
 
 def publish(aside: Path, folder: Path) -> Path:
-    """Rename a whole set to its name; a damaged one under that name goes first."""
-    if folder.exists():
+    """Rename a whole set to its name; a damaged one under that name goes first.
+
+    Another maker may do the same at the same time: the set of one of them stays.
+    """
+    for _ in range(NUM_TRIES_TO_PUBLISH):
+        with suppress(OSError):
+            aside.rename(folder)
+            return folder
         with suppress(ShardError):
             return ShardSet.open(folder).path
-        folder.rename(aside.with_name(f"{aside.name}-damaged"))
-        shutil.rmtree(aside.with_name(f"{aside.name}-damaged"), ignore_errors=True)
+        damaged = aside_path(folder.with_name(f"aside-damaged-{folder.name}"))
+        with suppress(FileNotFoundError):
+            folder.rename(damaged)
+            shutil.rmtree(damaged, ignore_errors=True)
     aside.rename(folder)
     return folder

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from spectrum.config import canonical_json, fingerprint
 from spectrum.data.manifest import ShardManifest, ShardRun, read_manifest
+from spectrum.data.owners import aside_path
 from spectrum.data.quality import RUN_QUALITY_NAMES, VOLUME_QUALITY_NAMES
 from spectrum.data.shard_files import (
     ENTITY_COLUMNS,
@@ -229,7 +230,7 @@ def _table(
 
 @contextmanager
 def _aside(path: Path) -> Iterator[Path]:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
+    aside = aside_path(path)
     try:
         yield aside
         aside.replace(path)

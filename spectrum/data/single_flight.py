@@ -7,17 +7,19 @@ out, must do no harm: what is guarded here is written aside and renamed. Not her
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from spectrum.data.owners import Owner, aside_path, remove_abandoned, this_process
 
 __all__ = ["single_flight"]
 
@@ -41,6 +43,7 @@ def single_flight(
     """
     token = uuid.uuid4().hex
     _wait_for(path, token, stale_s, clock)
+    remove_abandoned(path.parent, f".{path.name.removeprefix('.')}.*")
     done = threading.Event()
     beat = threading.Thread(target=_beat, args=(path, done, stale_s / 6), daemon=True)
     beat.start()
@@ -49,6 +52,12 @@ def single_flight(
     finally:
         done.set()
         beat.join()
+        _release(path, token)
+
+
+def _release(path: Path, token: str) -> None:
+    """Let go of a lock, unless it was taken away and is another's by now."""
+    with _alone_in(path.parent):
         if _read(path).get("token") == token:
             path.unlink(missing_ok=True)
 
@@ -77,9 +86,8 @@ def _is_created(path: Path, token: str) -> bool:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
         return False
-    owner = {"token": token, "host": socket.gethostname(), "pid": os.getpid()}
     with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(owner, file)
+        json.dump({"token": token, **asdict(this_process())}, file)
     return True
 
 
@@ -95,27 +103,43 @@ def _look(path: Path, seen: _Sight | None, now_s: float) -> _Sight | None:
 
 
 def _is_owner_gone(path: Path) -> bool:
-    owner = _read(path)
-    if owner.get("host") != socket.gethostname() or not isinstance(owner.get("pid"), int):
-        return False
+    told = _read(path)
     try:
-        os.kill(owner["pid"], 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
+        owner = Owner(
+            machine=str(told["machine"]), pid=int(told["pid"]), started=int(told["started"])
+        )
+    except (KeyError, TypeError, ValueError):
         return False
-    return False
+    return owner.is_gone
 
 
 def _break(path: Path, token: str) -> None:
-    """Take the lock away; put it back where another has made a new one in the meantime."""
-    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    with suppress(FileNotFoundError):
+    """Take a lock away, one waiter at a time, unless it is another's by now.
+
+    Where the disk knows no ``flock``, two waiters may meet here; then the lock is put back where
+    another has made a new one in the meantime.
+    """
+    with _alone_in(path.parent), suppress(OSError):
+        if str(_read(path).get("token", "")) != token:
+            return
+        aside = aside_path(path)
         path.rename(aside)
         if str(_read(aside).get("token", "")) != token:
-            with suppress(FileExistsError):
+            with suppress(OSError):
                 os.link(aside, path)
         aside.unlink()
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Be the only one in here, of all processes and threads, where the disk can tell."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _beat(path: Path, done: threading.Event, every_s: float) -> None:

@@ -7,7 +7,6 @@ Not here: what the spatial part is (``spatial``), and what is made from it (``pi
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pydantic import ValidationError
 from spectrum.config.frozen import FrozenConfig
 from spectrum.data.grids import Grid
 from spectrum.data.manifest import RunFinding
+from spectrum.data.owners import aside_path, remove_abandoned
 from spectrum.data.quality import RunQuality
 from spectrum.data.single_flight import single_flight
 from spectrum.data.spatial import SpatialResult
@@ -108,7 +108,8 @@ def _kept(path: Path) -> SpatialPiece | None:
 def _write(path: Path, piece: SpatialPiece) -> None:
     from safetensors.numpy import save_file
 
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    remove_abandoned(path.parent, f".{path.name}.*")
+    aside = aside_path(path)
     metadata = {"facts": piece.facts.model_dump_json()}
     try:
         save_file(_arrays(piece), aside, metadata=metadata)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from spectrum.config import TrialConfig, canonical_json
 from spectrum.data.folds import check_folds, read_folds
 from spectrum.data.holders import mark_held
-from spectrum.data.pipeline import prepare
+from spectrum.data.pipeline import Making, prepare
 from spectrum.data.runs import RunTable
 from spectrum.data.shards import ShardSet
 from spectrum.data.store import prune_sets
@@ -124,7 +124,7 @@ class StudyObjective:
             shared.table,
             config.preprocessing,
             shards_root=shared.shards_root,
-            cpus_per_run=0.0,
+            how=Making(cpus_per_run=0.0),
             target=shared.target,
         )
         if shared.holder:

@@ -170,6 +170,7 @@ def test_the_flags_of_the_command_line_are_these() -> None:
             "--cpus",
             "--json",
             "--multi-echo",
+            "--retry",
             "--set",
             "--shards",
             "--space",

@@ -23,7 +23,7 @@ DOORWAYS = {
     "timm": ("model/encoder.py", "model/weights.py"),
     "optuna": ("search/optuna_study.py", "search/pruning.py"),
     "pyarrow.parquet": ("data/shard_files.py", "data/shards.py"),
-    "ray.data": ("data/pipeline.py",),
+    "ray.data": ("data/fan_out.py",),
     "ray.train": ("training/workers.py",),
     "ray.tune": ("search/tune_adapters.py", "search/trial_actor.py"),
     "isal": ("data/image_streams.py", "data/parquet_pages.py", "data/simulate/writing.py"),

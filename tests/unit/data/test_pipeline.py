@@ -15,7 +15,7 @@ import pytest
 from spectrum.config import PreprocessingConfig
 from spectrum.data.bids import index_bids
 from spectrum.data.images import read_bold
-from spectrum.data.pipeline import PrepareResult, find_shards, prepare
+from spectrum.data.pipeline import Making, PrepareResult, find_shards, prepare
 from spectrum.data.quality import measure_quality
 from spectrum.data.recipe import apply_recipe
 from spectrum.data.runs import RunTable
@@ -23,12 +23,9 @@ from spectrum.data.shards import ShardSet
 from spectrum.errors import DataError, ShardError
 from spectrum.targets import Target, read_target
 from tests.tiny_bids import RUNS, TASK, tiny_data, write_nifti, write_run
+from tests.unit.data.tiny_sets import RECIPE, content_of, prepare_tree
 
-pytestmark = pytest.mark.ray
-
-RECIPE = PreprocessingConfig(
-    grid="matrix", matrix=(5, 6, 4), drop_initial_volumes=1, high_pass_hz=0.0
-)
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
 
 @pytest.fixture
@@ -39,15 +36,6 @@ def root(tiny_bids: Callable[..., Path]) -> Path:
 @pytest.fixture
 def shards_root(tmp_path: Path) -> Path:
     return tmp_path / "shards"
-
-
-@pytest.fixture(autouse=True)
-def _started(ray_session: None) -> None:
-    """Every test here needs Ray."""
-
-
-def _prepare(root: Path, shards_root: Path, **options: Any) -> PrepareResult:
-    return prepare(index_bids([root]), RECIPE, shards_root=shards_root, **options)
 
 
 def _files(folder: Path) -> dict[str, tuple[int, int, int]]:
@@ -61,7 +49,7 @@ def _files(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 def test_every_run_is_in_the_set_bit_for_bit(root: Path, shards_root: Path) -> None:
     seen: list[tuple[int, int]] = []
-    result = _prepare(
+    result = prepare_tree(
         root, shards_root, on_run_done=lambda done, total: seen.append((done, total))
     )
     assert (result.num_runs, result.num_volumes, result.refused) == (4, 55 - 4, ())
@@ -87,14 +75,14 @@ def test_every_run_is_in_the_set_bit_for_bit(root: Path, shards_root: Path) -> N
 
 
 def test_events_count_from_the_first_volume_kept(root: Path, shards_root: Path) -> None:
-    shards = ShardSet.open(_prepare(root, shards_root).shards)
+    shards = ShardSet.open(prepare_tree(root, shards_root).shards)
     for run in shards.manifest.runs:
         assert [event.onset_s for event in run.events] == [0.0 - 2.0, 8.0 - 2.0]
         assert [event.trial_type for event in run.events] == ["face", "house"]
 
 
 def test_a_file_holds_one_whole_subject(root: Path, shards_root: Path) -> None:
-    result = _prepare(root, shards_root)
+    result = prepare_tree(root, shards_root)
     runs = ShardSet.open(result.shards).manifest.runs
     subject_of_file = {run.shard: run.subject for run in runs}
     assert len(subject_of_file) == 2
@@ -103,7 +91,7 @@ def test_a_file_holds_one_whole_subject(root: Path, shards_root: Path) -> None:
 
 
 def test_nothing_but_finished_sets_and_known_digests_stays(root: Path, shards_root: Path) -> None:
-    result = _prepare(root, shards_root)
+    result = prepare_tree(root, shards_root)
     beside = {"digests.json", "voxels.json", ".used", ".spatial"}
     assert {p.name for p in shards_root.iterdir()} == {result.shards.name, *beside}
     kept = [path for path in (shards_root / ".spatial").rglob("*") if path.is_file()]
@@ -112,7 +100,7 @@ def test_nothing_but_finished_sets_and_known_digests_stays(root: Path, shards_ro
 
 
 def test_a_second_call_writes_nothing_and_opens_no_image(root: Path, shards_root: Path) -> None:
-    first = _prepare(root, shards_root)
+    first = prepare_tree(root, shards_root)
     before = _files(shards_root)
     for path in root.rglob("*_bold.nii.gz"):
         status = path.stat()
@@ -143,23 +131,23 @@ def _like(table: RunTable, result: PrepareResult, root: Path) -> list[Any]:
 def test_a_touched_image_is_the_same_and_a_changed_one_is_not(
     root: Path, shards_root: Path
 ) -> None:
-    first = _prepare(root, shards_root)
+    first = prepare_tree(root, shards_root)
     path = next(root.rglob("*run-02_bold.nii.gz"))
     os.utime(path)
-    assert _prepare(root, shards_root).reused
+    assert prepare_tree(root, shards_root).reused
     write_nifti(path, tiny_data(13, seed=99))
     assert find_shards(index_bids([root]), RECIPE, shards_root) is None
-    changed = _prepare(root, shards_root)
+    changed = prepare_tree(root, shards_root)
     assert not changed.reused
     assert changed.shards != first.shards
     assert ShardSet.open(first.shards).manifest.num_volumes == first.num_volumes
 
 
 def test_an_added_run_makes_that_run_alone(root: Path, shards_root: Path) -> None:
-    first = _prepare(root, shards_root)
+    first = prepare_tree(root, shards_root)
     write_run(root, ("02", TASK, "03"), 17)
     seen: list[tuple[int, int]] = []
-    second = _prepare(
+    second = prepare_tree(
         root, shards_root, on_run_done=lambda done, total: seen.append((done, total))
     )
     assert seen == [(5, 5)]
@@ -171,27 +159,21 @@ def test_an_added_run_makes_that_run_alone(root: Path, shards_root: Path) -> Non
     ]
     untouched = one.manifest.runs[0].shard
     assert (first.shards / untouched).samefile(second.shards / untouched)
-    fresh = _prepare(root, shards_root.with_name("fresh"))
-    assert _content(fresh) == two.manifest.content_hash
+    fresh = prepare_tree(root, shards_root.with_name("fresh"))
+    assert content_of(fresh) == two.manifest.content_hash
 
 
 def test_changed_events_are_new_events_on_old_volumes(root: Path, shards_root: Path) -> None:
-    first = _prepare(root, shards_root)
+    first = prepare_tree(root, shards_root)
     path = next(root.rglob("*run-01_events.tsv"))
     path.write_text("onset\tduration\ttrial_type\n6.0\t1.0\tcat\n", encoding="utf-8")
     seen: list[int] = []
-    second = _prepare(root, shards_root, on_run_done=lambda done, _: seen.append(done))
+    second = prepare_tree(root, shards_root, on_run_done=lambda done, _: seen.append(done))
     assert not seen
     assert not second.reused
-    assert _content(second) != _content(first)
+    assert content_of(second) != content_of(first)
     events = [run.events for run in ShardSet.open(second.shards).manifest.runs]
     assert sum(e[0].trial_type == "cat" for e in events) == 1
-
-
-def _content(result: PrepareResult) -> str:
-    shards = ShardSet.open(result.shards)
-    shards.check_content()
-    return shards.manifest.content_hash
 
 
 def test_the_content_is_the_same_for_1_2_and_4_workers_and_any_order(
@@ -206,79 +188,10 @@ def test_the_content_is_the_same_for_1_2_and_4_workers_and_any_order(
             replace(table, runs=tuple(runs)),
             RECIPE,
             shards_root=tmp_path / f"shards-{cpus}",
-            cpus_per_run=cpus,
+            how=Making(cpus_per_run=cpus),
         )
-        contents.add(_content(result))
+        contents.add(content_of(result))
     assert len(contents) == 1
-
-
-def _damage(root: Path, name: str) -> Path:
-    path = next(root.rglob(name))
-    raw = bytearray(path.read_bytes())
-    raw[-8] ^= 1
-    path.write_bytes(raw)
-    return path
-
-
-def test_a_damaged_run_is_refused_by_name_and_the_others_go_on(
-    root: Path, shards_root: Path
-) -> None:
-    path = _damage(root, "sub-02*run-01_bold.nii.gz")
-    short = write_run(root, ("02", TASK, "04"), 2)
-    result = _prepare(root, shards_root)
-    assert [(p.code, p.path) for p in result.refused] == [
-        ("bad-gzip", str(path)),
-        ("too-short", str(short)),
-    ]
-    assert "ds000002/sub-02_task" in result.refused[1].message
-    assert result.num_runs == 3
-    again = _prepare(root, shards_root)
-    assert again.reused
-    assert again.refused == result.refused
-    write_run(root, ("02", TASK, "01"), 20)
-    healed = _prepare(root, shards_root)
-    assert (healed.num_runs, len(healed.refused)) == (4, 1)
-
-
-def test_a_run_without_an_image_is_refused_and_one_without_events_is_not(
-    root: Path, shards_root: Path
-) -> None:
-    next(root.rglob("sub-01*run-01_bold.nii.gz")).unlink()
-    next(root.rglob("sub-01*run-02_events.tsv")).unlink()
-    result = _prepare(root, shards_root)
-    assert [p.code for p in result.refused] == ["missing-image"]
-    runs = ShardSet.open(result.shards).manifest.runs
-    assert [len(run.events) for run in runs] == [0, 2, 2]
-
-
-def test_broken_events_are_a_reason_to_refuse(root: Path, shards_root: Path) -> None:
-    path = next(root.rglob("sub-01*run-01_events.tsv"))
-    path.write_text("onset\tduration\ttrial_type\nsoon\t1\tface\n", encoding="utf-8")
-    result = _prepare(root, shards_root)
-    assert [(p.code, p.path) for p in result.refused] == [("bad-events", str(path))]
-
-
-def test_a_set_without_a_run_is_an_error_that_names_the_first(
-    root: Path, shards_root: Path
-) -> None:
-    for name in ("sub-01*run-01", "sub-01*run-02", "sub-02*run-01", "sub-02*run-02"):
-        _damage(root, f"{name}_bold.nii.gz")
-    with pytest.raises(DataError, match=r"All 4 runs were refused.*bad-gzip") as caught:
-        _prepare(root, shards_root)
-    assert caught.value.code == "no-runs"
-    assert not list(shards_root.glob("*/manifest.json"))
-
-
-def test_on_their_own_grid_runs_of_another_shape_are_refused(
-    root: Path, shards_root: Path
-) -> None:
-    write_run(root, ("01", TASK, "03"), 12, shape=(7, 8, 5))
-    recipe = PreprocessingConfig(grid="native", fwhm_mm=0.0)
-    result = prepare(index_bids([root]), recipe, shards_root=shards_root)
-    assert [p.code for p in result.refused] == ["other-shape"]
-    assert "(5, 8, 7)" in result.refused[0].message
-    assert ShardSet.open(result.shards).manifest.shape_SHW == (9, 8, 7)
-    assert prepare(index_bids([root]), recipe, shards_root=shards_root).reused
 
 
 def test_a_target_limits_the_runs_to_those_it_labels(root: Path, shards_root: Path) -> None:
@@ -306,59 +219,12 @@ def test_a_target_limits_the_runs_to_those_it_labels(root: Path, shards_root: Pa
         prepare(table, RECIPE, shards_root=shards_root, target=other)
 
 
-class _StopError(Exception):
-    """Stands for whatever ends the driver halfway."""
-
-
-def test_what_is_interrupted_leaves_no_set_and_loses_no_finished_run(
-    root: Path, shards_root: Path
-) -> None:
-    def stop(done: int, total: int) -> None:
-        if done == 3:
-            raise _StopError
-
-    with pytest.raises(_StopError):
-        _prepare(root, shards_root, on_run_done=stop)
-    assert not list(shards_root.glob("*/manifest.json"))
-    assert not list(shards_root.glob("*.lock"))
-    assert find_shards(index_bids([root]), RECIPE, shards_root) is None
-    (shards_root / ".aside-left-by-a-kill").mkdir()
-    made = _prepare(root, shards_root)
-    assert _content(made) == _content(_prepare(root, shards_root.with_name("undisturbed")))
-
-
-def test_finished_pieces_of_an_interrupted_call_are_used(root: Path, shards_root: Path) -> None:
-    def stop(done: int, total: int) -> None:
-        if done == total:
-            raise _StopError
-
-    with pytest.raises(_StopError):
-        _prepare(root, shards_root, on_run_done=stop)
-    piece = next(shards_root.glob(".pieces-*/*.parquet"))
-    piece.write_bytes(piece.read_bytes()[:-9])
-    seen: list[tuple[int, int]] = []
-    made = _prepare(root, shards_root, on_run_done=lambda done, total: seen.append((done, total)))
-    assert seen == [(4, 4)]
-    assert _content(made) == _content(_prepare(root, shards_root.with_name("undisturbed")))
-    assert not list(shards_root.glob(".pieces-*"))
-
-
-def test_a_damaged_set_is_made_again(root: Path, shards_root: Path) -> None:
-    first = _prepare(root, shards_root)
-    content = _content(first)
-    (first.shards / "manifest.json").write_text("{", encoding="utf-8")
-    again = _prepare(root, shards_root)
-    assert not again.reused
-    assert again.shards == first.shards
-    assert _content(again) == content
-
-
 def test_a_switch_that_lets_ray_unpickle_stops_the_pipeline(
     root: Path, shards_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_DATA_AUTOLOAD_PICKLE_OBJECT_SCALAR", "1")
     with pytest.raises(ShardError, match="RAY_DATA_AUTOLOAD_PICKLE_OBJECT_SCALAR"):
-        _prepare(root, shards_root)
+        prepare_tree(root, shards_root)
     assert not shards_root.exists()
 
 
@@ -369,68 +235,9 @@ def test_the_callers_ray_data_settings_are_left_alone(root: Path, shards_root: P
 
     context = ray.data.DataContext.get_current()
     before = (context.enable_progress_bars, logging.getLogger("ray.data").level)
-    _prepare(root, shards_root)
+    prepare_tree(root, shards_root)
     context = ray.data.DataContext.get_current()
     assert (context.enable_progress_bars, logging.getLogger("ray.data").level) == before
-
-
-def test_an_actor_that_holds_every_cpu_can_prepare_without_asking_for_one(
-    root: Path, shards_root: Path
-) -> None:
-    import ray
-
-    @ray.remote(num_cpus=2)
-    class Trial:
-        def run(self, root: str, shards_root: str) -> PrepareResult:
-            table = index_bids([Path(root)])
-            return prepare(table, RECIPE, shards_root=Path(shards_root), cpus_per_run=0.0)
-
-    trial = Trial.remote()
-    try:
-        result = ray.get(trial.run.remote(str(root), str(shards_root)), timeout=120)
-    finally:
-        ray.kill(trial)
-    assert (result.num_runs, result.reused) == (4, False)
-
-
-def test_of_two_trials_that_want_the_same_set_one_makes_it(root: Path, shards_root: Path) -> None:
-    import ray
-
-    @ray.remote(num_cpus=1)
-    class Trial:
-        def run(self, root: str, shards_root: str) -> PrepareResult:
-            table = index_bids([Path(root)])
-            return prepare(table, RECIPE, shards_root=Path(shards_root), cpus_per_run=0.0)
-
-    trials = [Trial.remote() for _ in range(2)]
-    try:
-        results = ray.get(
-            [trial.run.remote(str(root), str(shards_root)) for trial in trials], timeout=120
-        )
-    finally:
-        for trial in trials:
-            ray.kill(trial)
-    assert sorted(result.reused for result in results) == [False, True]
-    assert results[0].shards == results[1].shards
-    assert len(list(shards_root.glob("*/manifest.json"))) == 1
-
-
-@pytest.mark.slow
-def test_tune_trials_can_prepare_inside_their_own_resources(root: Path, shards_root: Path) -> None:
-    from ray import tune
-
-    def trial(config: dict[str, Any]) -> None:
-        result = _prepare(root, shards_root, cpus_per_run=0.0)
-        tune.report({"runs": result.num_runs, "reused": result.reused})
-
-    tuner = tune.Tuner(
-        tune.with_resources(trial, {"cpu": 1}),
-        tune_config=tune.TuneConfig(num_samples=2),
-        run_config=tune.RunConfig(storage_path=str(shards_root.with_name("tune")), verbose=0),
-    )
-    metrics = [result.metrics for result in tuner.fit()]
-    assert [m["runs"] for m in metrics] == [4, 4]
-    assert sorted(m["reused"] for m in metrics) == [False, True]
 
 
 def test_real_runs_of_one_slice_become_a_set(realdata: Path, shards_root: Path) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import socket
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+from spectrum.data.owners import Owner, aside_path, this_process
 from spectrum.data.single_flight import single_flight
 
 
@@ -45,14 +49,18 @@ def test_the_lock_goes_when_its_owner_fails(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def _write_lock(path: Path, *, pid: int, host: str) -> None:
-    path.write_text(json.dumps({"token": "old", "pid": pid, "host": host}), encoding="utf-8")
+def _write_lock(path: Path, owner: Owner, token: str = "old") -> None:
+    path.write_text(json.dumps({"token": token, **asdict(owner)}), encoding="utf-8")
+
+
+def _dead() -> Owner:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return replace(this_process(), pid=process.pid, started=0)
 
 
 def test_a_lock_of_a_dead_process_is_broken_at_once(tmp_path: Path) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    _write_lock(tmp_path / "lock", pid=dead.pid, host=socket.gethostname())
+    _write_lock(tmp_path / "lock", _dead())
     begin = time.monotonic()
     with single_flight(tmp_path / "lock"):
         assert json.loads((tmp_path / "lock").read_text(encoding="utf-8"))["pid"] == os.getpid()
@@ -60,9 +68,52 @@ def test_a_lock_of_a_dead_process_is_broken_at_once(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_lock_whose_process_number_was_given_out_again_is_broken_at_once(
+    tmp_path: Path,
+) -> None:
+    me = this_process()
+    _write_lock(tmp_path / "lock", replace(me, started=me.started - 1))
+    begin = time.monotonic()
+    with single_flight(tmp_path / "lock"):
+        pass
+    assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_of_many_who_break_one_lock_at_once_never_two_hold_it(tmp_path: Path, seed: int) -> None:
+    """The lock is a dead one's again and again: breakers meet who has just made a new one."""
+    rng = np.random.default_rng(seed)
+    dead, lock = _dead(), tmp_path / "lock"
+    holders: list[int] = []
+    most: list[int] = []
+    waits_s = rng.uniform(0.0, 0.01, size=16)
+    together = threading.Barrier(16)
+
+    def want(index: int) -> None:
+        together.wait()
+        time.sleep(waits_s[index])
+        with single_flight(lock):
+            holders.append(index)
+            most.append(len(holders))
+            time.sleep(waits_s[-index])
+            holders.remove(index)
+            if index % 2:
+                _write_lock(lock, dead, token=f"left by {index}")
+
+    _write_lock(lock, dead)
+    threads = [threading.Thread(target=want, args=(index,)) for index in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 16
+    lock.unlink(missing_ok=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_lock_from_elsewhere_is_broken_only_when_nobody_touches_it(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
-    _write_lock(lock, pid=1, host="another-machine")
+    _write_lock(lock, replace(_dead(), machine="0" * 12))
     stop = threading.Event()
 
     def touch() -> None:
@@ -87,6 +138,16 @@ def test_a_lock_from_elsewhere_is_broken_only_when_nobody_touches_it(tmp_path: P
     waiter.join()
     assert 2.0 < held[0] < 8.0
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_dead_breaker_took_aside_goes_with_the_next_owner(tmp_path: Path) -> None:
+    mine, theirs = (aside_path(tmp_path / "lock") for _ in range(2))
+    me, dead = this_process(), _dead()
+    theirs = theirs.with_name(theirs.name.replace(f".{me.pid}.", f".{dead.pid}."))
+    for path in (mine, theirs):
+        path.touch()
+    with single_flight(tmp_path / "lock"):
+        assert {path.name for path in tmp_path.iterdir()} == {"lock", mine.name}
 
 
 def test_a_torn_lock_file_is_broken_in_time(tmp_path: Path) -> None:

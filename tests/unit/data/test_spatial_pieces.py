@@ -103,7 +103,7 @@ def test_an_array_that_lies_otherwise_in_memory_is_kept_as_it_is(tmp_path: Path)
 def test_of_all_who_want_it_at_once_one_makes_it(tmp_path: Path) -> None:
     path = spatial_path(tmp_path, FINGERPRINT)
     calls: list[int] = []
-    together = threading.Barrier(4)
+    together = threading.Barrier(16)
 
     def make() -> SpatialPiece:
         calls.append(1)
@@ -114,8 +114,8 @@ def test_of_all_who_want_it_at_once_one_makes_it(tmp_path: Path) -> None:
         together.wait()
         return kept_or_made(path, make)
 
-    with ThreadPoolExecutor(4) as pool:
-        found = [future.result() for future in [pool.submit(want) for _ in range(4)]]
+    with ThreadPoolExecutor(16) as pool:
+        found = [future.result() for future in [pool.submit(want) for _ in range(16)]]
     assert len(calls) == 1
     assert all(is_same(p.spatial.signals_VN, piece().spatial.signals_VN) for p in found)
     assert [p.name for p in path.parent.iterdir()] == [path.name]

@@ -1,0 +1,67 @@
+"""What is remembered from call to call: JSON files of entries, merged and written whole.
+
+What such a file says may always be lost: it saves work, and is found out again. Not here: what
+the entries are (``digests``, ``voxel_digests``, ``quarantine``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from spectrum.data.owners import aside_path, remove_abandoned
+
+__all__ = ["read_entries", "write_entries"]
+
+Entry = TypeVar("Entry")
+
+
+def read_entries(path: Path, parse: Callable[[Any], Entry]) -> dict[str, Entry]:
+    """Read the entries of a file; an absent or damaged one has none.
+
+    Parameters
+    ----------
+    path : of the file
+    parse : turns the JSON of an entry into the entry; raises where it is none
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    entries: dict[str, Entry] = {}
+    for key, value in found.items() if isinstance(found, dict) else ():
+        with suppress(ValueError, TypeError, IndexError, KeyError):
+            entries[key] = parse(value)
+    return entries
+
+
+def write_entries(
+    path: Path,
+    new: Mapping[str, Entry],
+    parse: Callable[[Any], Entry],
+    *,
+    forget: Collection[str] = (),
+) -> None:
+    """Merge with what others wrote meanwhile; nothing is written where nothing changes.
+
+    Parameters
+    ----------
+    path : of the file, in a folder that exists
+    new : entries that are added, or replace those of their names
+    parse : as for ``read_entries``
+    forget : entries that go
+    """
+    known = read_entries(path, parse)
+    merged = {key: entry for key, entry in {**known, **new}.items() if key not in forget}
+    if merged == known:
+        return
+    remove_abandoned(path.parent, f".{path.name}.*")
+    aside = aside_path(path)
+    try:
+        aside.write_text(json.dumps(merged, sort_keys=True), encoding="utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
