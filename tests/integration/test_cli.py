@@ -170,6 +170,8 @@ def test_the_flags_of_the_command_line_are_these() -> None:
             "--cpus",
             "--json",
             "--multi-echo",
+            "--plot",
+            "--plots",
             "--retry",
             "--set",
             "--shards",
@@ -192,7 +194,7 @@ def test_the_flags_of_the_command_line_are_these() -> None:
             "--verify",
             "--workers",
         ],
-        "report": ["--json", "--open"],
+        "report": ["--json", "--open", "--shards"],
         "search": [
             "--cpus",
             "--dry-run",
