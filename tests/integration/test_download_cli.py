@@ -128,7 +128,7 @@ def test_what_was_downloaded_is_inspected_as_what_was_published(
 def test_without_a_data_set_the_known_ones_are_listed_and_a_script_stops(tmp_path: Path) -> None:
     code, told, noted = run_download(out=tmp_path, url="http://127.0.0.1:9")
     assert code == 2
-    for line in ("ds000002   2.64 GiB  102 BOLD", "ds000052   1.09 GiB   52 BOLD"):
+    for line in ("ds000002   2.63 GiB  102 BOLD", "ds000052   1.09 GiB   52 BOLD"):
         assert line in told
     assert "spectrum download ds000002" in told
     assert "no data set was named" in noted
