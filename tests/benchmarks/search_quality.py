@@ -62,12 +62,16 @@ class Problem:
     value: Callable[[Point], float]
     optimum: float
     noise: float = 0.0
+    embed_dim: int = 64
+    """Width of the default configuration."""
 
     def space(self, *, sampler: str, seed: int) -> SearchSpace:
         return space_from_mapping(
             {
                 "name": "quality",
-                "base": {"model": {"embed_dim": 64, "num_heads": 4, "temporal_depth": 0}},
+                "base": {
+                    "model": {"embed_dim": self.embed_dim, "num_heads": 4, "temporal_depth": 0},
+                },
                 "parameters": dict(self.parameters),
                 "study": {"sampler": sampler, "seed": seed, "num_trials": NUM_TRIALS},
             }
@@ -171,7 +175,8 @@ def tabulated() -> list[Problem]:
     parameters: dict[str, Any] = {path: {"choice": axis} for path, axis in axes.items()}
     parameters["optimizer.lr"] = {"log_uniform": ends}
     best = max(row["score"] for row in rows)
-    return [Problem(f"table of {len(rows)} trainings", parameters, value, best)]
+    name = f"table of {len(rows)} trainings"
+    return [Problem(name, parameters, value, best, embed_dim=axes["model.embed_dim"][0])]
 
 
 def regret(problem: Problem, *, sampler: str, seed: int, num_trials: int) -> float:
