@@ -29,8 +29,8 @@ ALIVE: Final = ".alive"
 
 BEAT_S: Final = 20.0
 STALE_S: Final = 1800.0
-"""A holder of another machine that was not touched for so long was killed. Clocks differ, and disks
-and machines stall for minutes; a set that stays too long costs only room."""
+"""A holder of another machine that was not touched for so long was killed. Clocks differ, and
+disks and machines stall for minutes; a set that stays too long costs only room."""
 
 Clock = Callable[[], float]
 

@@ -63,9 +63,9 @@ class RunsMade:
     """What became of the runs of a set.
 
     ``plan`` is the plan without the runs that ended their workers, and without those whose fault
-    may pass: its set has another name than that of all runs, which is looked for next; ``made`` is in the order of
-    keys; ``digests`` are those of all inputs of the plan; ``others`` gives the digest of the
-    voxels of every usable run that is not made, "" where they cannot be read.
+    may pass: its set has another name than that of all runs, which is looked for next. ``made`` is
+    in the order of keys; ``digests`` are those of all inputs of the plan; ``others`` gives the
+    digest of the voxels of every usable run that is not made, "" where they cannot be read.
     """
 
     plan: SetPlan

@@ -71,8 +71,8 @@ class RunView:
     happens over time, ``finished`` the volume ``shown_volume`` after the recipe. ``motion_V6`` is
     in millimetres and radians, ``fd_V`` in millimetres, ``dvars_V`` in per cent of the foreground
     and ``signal_V`` the foreground mean in per cent of its own mean, both as scanned.
-    ``carpet_NV`` holds voxels after the recipe less their mean, from the brain's edge inwards; it and
-    ``finished`` are in the unit of the recipe, whatever scale they are stored at.
+    ``carpet_NV`` holds voxels after the recipe less their mean, from the brain's edge inwards; it
+    and ``finished`` are in the unit of the recipe, whatever scale they are stored at.
     """
 
     run: ShardRun

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -48,6 +49,11 @@ def make_or_refuse(job: RunJob, *, refused: tuple[str, ...], code: str, marks: P
     if any(name in job.name for name in refused):
         return RunOutcome(refusal=Refusal(code=code, path=job.path, message="The disk stalls."))
     return finish_run(job)
+
+
+def fail_for_want_of_disk(job: RunJob) -> RunOutcome:
+    """Find the disk full."""
+    raise OSError(errno.ENOSPC, "No space left on device", job.folder)
 
 
 def look_or_die(job: LookJob, *, killers: tuple[str, ...], marks: Path) -> Look:
