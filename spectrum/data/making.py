@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import Final
 
 from spectrum.config.frozen import FrozenConfig
 from spectrum.data.digests import DigestCache
@@ -20,7 +21,7 @@ from spectrum.data.fan_out import Task, fan_out
 from spectrum.data.inputs import Digests, RefusedRun, cached_digests, measured_digests
 from spectrum.data.manifest import Refusal, ShardRun
 from spectrum.data.owners import aside_path
-from spectrum.data.pieces import PASSING_CODES, RunJob, RunOutcome, finish_run, piece_path
+from spectrum.data.pieces import RunJob, RunOutcome, finish_run, piece_path
 from spectrum.data.quarantine import refusal_of_killer, remember_killers
 from spectrum.data.set_plan import MadeRun, SetPlan, is_linked, take_over
 from spectrum.data.set_sizes import check_room
@@ -36,6 +37,9 @@ from spectrum.entities import RunKey
 from spectrum.errors import ShardError
 
 __all__ = ["Making", "OnRunDone", "RunsMade", "make_runs", "write_files"]
+
+PASSING_CODES: Final = frozenset({"out-of-memory", "unreadable"})
+"""Codes of refusals that tell of the machine and not of the run: a later try may go well."""
 
 OnRunDone = Callable[[int, int], None]
 RunMaker = Callable[[RunJob], RunOutcome]

@@ -47,7 +47,6 @@ from spectrum.entities import RunKey
 from spectrum.errors import DataError, ImageError
 
 __all__ = [
-    "PASSING_CODES",
     "RunJob",
     "RunOutcome",
     "finish_run",
@@ -59,11 +58,6 @@ __all__ = [
 
 SPATIAL_FOLDER: Final = ".spatial"
 """Beside the sets: spatial parts of runs, which recipes share."""
-
-OUT_OF_MEMORY: Final = "out-of-memory"
-
-PASSING_CODES: Final = frozenset({OUT_OF_MEMORY, "unreadable"})
-"""Codes of refusals that tell of the machine and not of the run: a later try may go well."""
 
 
 class RunJob(FrozenConfig):
@@ -225,19 +219,6 @@ def finish_run(job: RunJob) -> RunOutcome:
             return _make(job)
     except DataError as err:
         return RunOutcome(refusal=refusal_of(err, job.path), digests=_digests(job))
-    except MemoryError:
-        return RunOutcome(refusal=_too_large(job), digests=_digests(job))
-
-
-def _too_large(job: RunJob) -> Refusal:
-    return Refusal(
-        code=OUT_OF_MEMORY,
-        path=job.path,
-        message=(
-            f"{job.name} does not fit into memory while it is processed. "
-            "Free some, run fewer workers, or choose a coarser grid; then prepare again."
-        ),
-    )
 
 
 def refusal_of(err: DataError, path: str) -> Refusal:
@@ -250,6 +231,13 @@ def _named_after(job: RunJob) -> Iterator[None]:
     """Put the run's name before messages of steps that do not know it."""
     try:
         yield
+    except MemoryError as err:
+        raise ImageError(
+            f"{job.name} does not fit into memory while it is processed. "
+            "Free some, run fewer workers, or choose a coarser grid; then prepare again.",
+            code="out-of-memory",
+            path=job.path,
+        ) from err
     except ImageError as err:
         if err.path:
             raise

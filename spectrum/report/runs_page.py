@@ -2,8 +2,8 @@
 
 Figures are named by run, content, and whether image and spatial part were there, so that only runs
 are drawn that are new or of which more can be shown by now; each appears whole or not at all. The
-page holds its small pictures itself, loads nothing from anywhere and runs no script. Memory is of
-one run. Not here: what a figure shows (``run_figure``).
+page holds its small pictures itself, loads nothing from anywhere and runs no script. Memory: that
+of one run. Not here: what a figure shows (``run_figure``).
 """
 
 from __future__ import annotations
