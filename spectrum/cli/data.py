@@ -33,6 +33,9 @@ from spectrum.cli.options import (
 from spectrum.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from spectrum.config import DataConfig
     from spectrum.data.pipeline import PrepareResult
     from spectrum.data.runs import RunTable
     from spectrum.targets import Target
@@ -63,14 +66,13 @@ def inspect(
     Example: spectrum inspect data/raw/ds000002 --target stage --images
     """
     from spectrum.config import TrialConfig, config_from_mapping, parse_settings, set_paths
-    from spectrum.data.bids import index_bids, inspect_table
+    from spectrum.data.bids import inspect_table
     from spectrum.targets import read_target
 
     chosen = read_target(target)
     decided = parse_settings(data_settings(tr_from, multi_echo, space))
     choices = config_from_mapping(TrialConfig, set_paths({}, decided)).data
-    with progress_bar("Reading headers", unit="runs") as on_run_done:
-        table = index_bids(roots, choices, on_run_done=on_run_done)
+    table = _indexed(roots, choices)
     if images:
         from spectrum.data.image_check import check_images
 
@@ -129,7 +131,6 @@ def prepare(
         read_yaml,
         set_paths,
     )
-    from spectrum.data.bids import index_bids
     from spectrum.data.pipeline import Making, find_shards
     from spectrum.data.pipeline import prepare as make_shards
     from spectrum.launch import local_ray
@@ -139,8 +140,8 @@ def prepare(
     mapping = set_paths(read_yaml(config) if config else {}, parse_settings(decided))
     wanted = config_from_mapping(TrialConfig, mapping)
     recipe = wanted.preprocessing
-    _check_plots(plots)
-    table = index_bids(roots, wanted.data)
+    _check_folders({"--plots": plots, "--shards": shards})
+    table = _indexed(roots, wanted.data)
     chosen = read_target(target) if target else None
     is_made = find_shards(table, recipe, shards, chosen, retry=retry) is not None
     kept = f"Finished runs are kept in {shards}; the same command goes on from there."
@@ -172,11 +173,20 @@ def prepare(
     end_with_refused([asdict(problem) for problem in (*table.refused_files, *result.refused)])
 
 
-def _check_plots(folder: Path | None) -> None:
+def _indexed(roots: list[Path], choices: DataConfig) -> RunTable:
+    from spectrum.data.bids import index_bids
+
+    with progress_bar("Reading headers", unit="runs") as on_run_done:
+        return index_bids(roots, choices, on_run_done=on_run_done)
+
+
+def _check_folders(folders: Mapping[str, Path | None]) -> None:
     """Refuse a path that cannot become a folder before anything is made."""
-    there = next((p for p in (folder, *folder.parents) if p.exists()), None) if folder else None
-    if there is not None and not there.is_dir():
-        raise ConfigError(f"--plots {folder}: {there} is no folder. Give one, or a new one.")
+    for option, folder in folders.items():
+        upwards = (folder, *folder.parents) if folder else ()
+        there = next((path for path in upwards if path.exists()), None)
+        if there is not None and not there.is_dir():
+            raise ConfigError(f"{option} {folder}: {there} is no folder. Give one, or a new one.")
 
 
 def _draw_runs(

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import Final
 
 from spectrum.config.frozen import FrozenConfig
 from spectrum.data.digests import DigestCache
 from spectrum.data.echoes import joined_digest
 from spectrum.data.fan_out import Task, fan_out
 from spectrum.data.inputs import Digests, RefusedRun, cached_digests, measured_digests
-from spectrum.data.manifest import ShardRun
+from spectrum.data.manifest import Refusal, ShardRun
 from spectrum.data.owners import aside_path
 from spectrum.data.pieces import RunJob, RunOutcome, finish_run, piece_path
 from spectrum.data.quarantine import refusal_of_killer, remember_killers
@@ -36,6 +37,9 @@ from spectrum.entities import RunKey
 from spectrum.errors import ShardError
 
 __all__ = ["Making", "OnRunDone", "RunsMade", "make_runs", "write_files"]
+
+PASSING_CODES: Final = frozenset({"out-of-memory", "unreadable"})
+"""Codes of refusals that tell of the machine and not of the run: a later try may go well."""
 
 OnRunDone = Callable[[int, int], None]
 RunMaker = Callable[[RunJob], RunOutcome]
@@ -62,9 +66,10 @@ class Making:
 class RunsMade:
     """What became of the runs of a set.
 
-    ``plan`` is the plan without the runs that ended their workers; ``made`` is in the order of
-    keys; ``digests`` are those of all inputs of the plan; ``others`` gives the digest of the
-    voxels of every usable run that is not made, "" where they cannot be read.
+    ``plan`` is the plan without the runs that ended their workers, and without those whose fault
+    may pass: its set has another name than that of all runs, which is looked for next. ``made`` is
+    in the order of keys; ``digests`` are those of all inputs of the plan; ``others`` gives the
+    digest of the voxels of every usable run that is not made, "" where they cannot be read.
     """
 
     plan: SetPlan
@@ -106,6 +111,7 @@ def make_runs(plan: SetPlan, how: Making, on_run_done: OnRunDone | None) -> Runs
     check_room(plan.root, todo)
     refused: list[RefusedRun] = []
     killers: list[RunJob] = []
+    passing: dict[str, Refusal] = {}
     done = len(made)
     for job, outcome in _outcomes(plan, todo, how):
         if outcome is None:
@@ -114,13 +120,15 @@ def make_runs(plan: SetPlan, how: Making, on_run_done: OnRunDone | None) -> Runs
             cache.remember(outcome.digests)
             if outcome.run is not None:
                 made[job.name] = _made_run(job, outcome.run)
+            elif outcome.refusal is not None and outcome.refusal.code in PASSING_CODES:
+                passing[job.name] = outcome.refusal
             elif outcome.refusal is not None:
                 refused.append(RefusedRun(key=job.run_key, refusal=outcome.refusal))
         done += 1
         if on_run_done is not None:
             on_run_done(done, len(jobs))
     remember_killers(plan.root, killers, cache, sound=[m.run.fingerprint for m in made.values()])
-    plan = plan.without({job.name: refusal_of_killer(job) for job in killers})
+    plan = plan.without({**passing, **{job.name: refusal_of_killer(job) for job in killers}})
     digests, others = _look_at_others(plan, made, cache, how)
     return RunsMade(
         plan=plan,

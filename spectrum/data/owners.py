@@ -39,9 +39,14 @@ class Owner:
     started: int
 
     @property
+    def is_here(self) -> bool:
+        """Whether it can be asked on this machine whether the process lives."""
+        return self.machine == _machine()
+
+    @property
     def is_gone(self) -> bool:
         """Whether the process is known to have ended; of other machines nothing is known."""
-        if self.machine != _machine():
+        if not self.is_here:
             return False
         try:
             os.kill(self.pid, 0)

@@ -231,6 +231,13 @@ def _named_after(job: RunJob) -> Iterator[None]:
     """Put the run's name before messages of steps that do not know it."""
     try:
         yield
+    except MemoryError as err:
+        raise ImageError(
+            f"{job.name} does not fit into memory while it is processed. "
+            "Free some, run fewer workers, or choose a coarser grid; then prepare again.",
+            code="out-of-memory",
+            path=job.path,
+        ) from err
     except ImageError as err:
         if err.path:
             raise

@@ -10,14 +10,15 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from spectrum.config import PreprocessingConfig
 from spectrum.data.duplicates import people_notes
+from spectrum.data.holders import holding, mark_held
 from spectrum.data.inputs import measured_digests, select_inputs
 from spectrum.data.making import Making, OnRunDone, make_runs, write_files
 from spectrum.data.manifest import ShardRun, write_manifest
@@ -83,9 +84,10 @@ def prepare(
     ------
     DataError
         ``no-runs`` where no run is left; a single bad run is refused by name instead, and so is
-        one that ended every worker that tried it (``killed-its-worker``).
+        one that ended every worker that tried it (``killed-its-worker``). One whose fault may
+        pass (``out-of-memory``, ``unreadable``) is refused too, and tried again by the next call.
     ShardError
-        A task failed, the disk is full, or Ray Data was told to unpickle.
+        A task failed, the folder cannot be written to, or Ray Data was told to unpickle.
     LaunchError
         Ray is not started.
     """
@@ -94,7 +96,8 @@ def prepare(
     selected = _select(table, recipe, shards_root, target)
     found, reused = _find(_without_killers(selected, how.retry)), True
     if found is None:
-        found, reused = _find_or_make(selected, how, on_run_done)
+        with _told_of_disk(selected.root):
+            found, reused = _find_or_make(selected, how, on_run_done)
     mark_used(found.path)
     manifest = found.manifest
     return PrepareResult(
@@ -174,12 +177,37 @@ def _find_or_make(
         if found is not None:
             return found, True
         try:
-            return _make_set(plan, how, on_run_done), False
-        except ShardError:
-            found = _find(_without_killers(selected, retry=False))
+            with _earlier_held(plan):
+                return _make_set(plan, how, on_run_done), False
+        except (ShardError, OSError):
+            found = _find(_without_killers(selected, how.retry))
             if found is None:
                 raise
             return found, True
+
+
+@contextmanager
+def _told_of_disk(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as err:
+        raise ShardError(
+            f"The shard set cannot be written under {root}: {err}. "
+            "Look at the path, the free space and the permissions; finished runs are kept."
+        ) from err
+
+
+@contextmanager
+def _earlier_held(plan: SetPlan) -> Iterator[None]:
+    """Hold the sets whose runs are taken over, so that no study's budget removes them."""
+    earlier = plan.earlier_sets
+    if not earlier:
+        yield
+        return
+    with holding(plan.root, f"prepare {plan.recipe_name[:8]}") as holder:
+        for folder in earlier:
+            mark_held(plan.root, holder, folder)
+        yield
 
 
 def _make_set(plan: SetPlan, how: Making, on_run_done: OnRunDone | None) -> ShardSet:
@@ -203,11 +231,6 @@ def _make_set(plan: SetPlan, how: Making, on_run_done: OnRunDone | None) -> Shar
         refusals = tuple(r.refusal for r in refused)
         write_manifest(describe_set(plan, written, refusals, inputs), aside)
         folder = publish(aside, plan.folder(inputs))
-    except OSError as err:
-        raise ShardError(
-            f"The shard set cannot be written under {plan.root}: {err}. "
-            "Look at the free space and the permissions; finished runs are kept."
-        ) from err
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     shutil.rmtree(plan.pieces, ignore_errors=True)

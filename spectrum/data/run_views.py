@@ -71,7 +71,8 @@ class RunView:
     happens over time, ``finished`` the volume ``shown_volume`` after the recipe. ``motion_V6`` is
     in millimetres and radians, ``fd_V`` in millimetres, ``dvars_V`` in per cent of the foreground
     and ``signal_V`` the foreground mean in per cent of its own mean, both as scanned.
-    ``carpet_NV`` holds voxels after the recipe less their mean, from the brain's edge inwards.
+    ``carpet_NV`` holds voxels after the recipe less their mean, from the brain's edge inwards; it
+    and ``finished`` are in the unit of the recipe, whatever scale they are stored at.
     """
 
     run: ShardRun
@@ -124,7 +125,8 @@ def sources_of_set(shards: ShardSet) -> dict[str, RunSources]:
     """Return where the runs of a set came from, by name, from what lies beside the set alone.
 
     Images are known by their digests, as long as they are where they were. Spatial parts are
-    found for runs of one image and nothing else.
+    found for runs of one image and nothing else: not of derivatives, several echoes, or slice
+    times of a sidecar, which a set does not tell.
     """
     root = shards.path.absolute().parent
     cache = DigestCache.read(root / "digests.json")
@@ -179,7 +181,7 @@ def view_run(shards: ShardSet, run: ShardRun, sources: RunSources) -> RunView:
         scanned=scanned,
         laid=_laid(piece, voxel_mm),
         finished=Volume(
-            values_XYZ=slices_VSHW[shown].T.astype(np.float32),
+            values_XYZ=slices_VSHW[shown].T.astype(np.float32) * np.float32(run.scale),
             inside_XYZ=inside_XYZ,
             voxel_mm=voxel_mm,
         ),
@@ -188,7 +190,7 @@ def view_run(shards: ShardSet, run: ShardRun, sources: RunSources) -> RunView:
         fd_V=_displacement(quality["fd"], recipe),
         dvars_V=quality["dvars"],
         signal_V=_per_cent(quality["fg_mean"]),
-        carpet_NV=_carpet(slices_VSHW, inside_XYZ),
+        carpet_NV=_carpet(slices_VSHW, inside_XYZ) * np.float32(run.scale),
     )
 
 
@@ -209,7 +211,7 @@ def _laid(piece: SpatialPiece | None, voxel_mm: tuple[float, float, float]) -> V
     if piece is None:
         return (
             "The mean on the final grid is not shown: the spatial part of the run is not kept "
-            "any more (spectrum shards prune)."
+            "(spectrum shards prune), or cannot be found from the set alone."
         )
     inside_XYZ = piece.spatial.inside_XYZ
     mean_ZYX = np.zeros(inside_XYZ.shape[::-1], dtype=np.float32)
@@ -258,8 +260,8 @@ def _motion(
     if not recipe.motion_correction:
         return "Motion is not estimated: preprocessing.motion_correction is false."
     return (
-        "The six motion parameters are not shown: the spatial part of the run is not kept any "
-        "more (spectrum shards prune)."
+        "The six motion parameters are not shown: the spatial part of the run is not kept "
+        "(spectrum shards prune), or cannot be found from the set alone."
     )
 
 

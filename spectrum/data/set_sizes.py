@@ -79,26 +79,30 @@ class SizeEstimate:
     ----------
     jobs : the runs; their own recipe does not count
     shape_of : X, Y, Z and volumes as scanned, by the run's name; others are left out
+    reads_images : whether brains are measured; otherwise each fills its grid, the most it can take
     """
 
-    def __init__(self, jobs: Sequence[RunJob], shape_of: Mapping[str, Shape]) -> None:
-        self._jobs = [job for job in jobs if job.name in shape_of]
+    def __init__(
+        self, jobs: Sequence[RunJob], shape_of: Mapping[str, Shape], *, reads_images: bool = True
+    ) -> None:
+        self._reads_images = reads_images
+        self.jobs = [job for job in jobs if job.name in shape_of]
         self._shape_of = shape_of
         self._means: dict[str, BoldImage | None] = {}
         self._voxels: dict[tuple[str, ...], float] = {}
 
     def size_of(self, recipe: PreprocessingConfig) -> SetSize:
         """Return what a recipe takes, its spatial parts included."""
-        parts = sum(self.part_bytes(job, recipe) for job in self._jobs)
+        parts = sum(self.part_bytes(job, recipe) for job in self.jobs)
         return replace(self.set_size(recipe), spatial_bytes=parts)
 
     def set_size(self, recipe: PreprocessingConfig) -> SetSize:
         """Return what a set takes; no image is read for it."""
-        kept = {job.name: self._num_kept(job, recipe) for job in self._jobs}
-        shapes = {job.name: self._grid_shape(job, recipe) for job in self._jobs}
+        kept = {job.name: self._num_kept(job, recipe) for job in self.jobs}
+        shapes = {job.name: self._grid_shape(job, recipe) for job in self.jobs}
         counts = Counter(tuple(sorted(shape)) for shape in shapes.values())
         common = counts.most_common(1)[0][0] if counts else ()
-        in_set = [job.name for job in self._jobs if tuple(sorted(shapes[job.name])) == common]
+        in_set = [job.name for job in self.jobs if tuple(sorted(shapes[job.name])) == common]
         num_volumes = sum(kept[name] for name in in_set)
         volume_bytes = 2 * math.prod(common) + BYTES_OF_VOLUME
         return SetSize(
@@ -126,6 +130,8 @@ class SizeEstimate:
 
     def _num_voxels(self, job: RunJob, recipe: PreprocessingConfig) -> float:
         """Return the voxels inside the mask, the mean over the runs of its kind that are read."""
+        if not self._reads_images:
+            return float(math.prod(self._grid_shape(job, recipe)))
         is_normalised = recipe.normalization != "none" and not job.is_aligned
         kind = (job.key["dataset"], str(self._shape_of[job.name][:3]), str(job.is_aligned))
         key = (*kind, spatial_name(_still(recipe, is_normalised=is_normalised)))
@@ -145,8 +151,9 @@ class SizeEstimate:
         for other in self._samples(kind):
             image = self._mean(other)
             if image is not None:
-                known = Surroundings(is_aligned=other.is_aligned, brain_XYZ=_brain(other, image))
                 try:
+                    brain_XYZ = _brain(other, image)
+                    known = Surroundings(is_aligned=other.is_aligned, brain_XYZ=brain_XYZ)
                     spatial = apply_spatial(image, config=still, surroundings=known)
                 except ImageError:
                     continue
@@ -158,7 +165,7 @@ class SizeEstimate:
         """Return some runs of a kind, of different subjects where there are so many."""
         dataset, shape, is_aligned = kind
         of_subject: dict[str, RunJob] = {}
-        for job in self._jobs:
+        for job in self.jobs:
             found = (job.key["dataset"], str(self._shape_of[job.name][:3]), str(job.is_aligned))
             if found == (dataset, shape, is_aligned):
                 of_subject.setdefault(job.key["subject"], job)
@@ -241,6 +248,8 @@ def check_room(
     """Refuse to make runs that the disk has no room for.
 
     While a set is made its runs lie there twice: as finished pieces, and in the files of the set.
+    Images are read only where the most that spatial parts can take does not fit: it takes long,
+    and an image may end who reads it.
 
     Parameters
     ----------
@@ -256,12 +265,11 @@ def check_room(
     """
     if not jobs:
         return
-    shape_of = dict(_shapes(jobs))
-    estimate, recipe = SizeEstimate(jobs, shape_of), jobs[0].recipe
-    missing = [job for job in jobs if job.name in shape_of and not _is_part_kept(job)]
-    parts = sum(estimate.part_bytes(job, recipe) for job in missing)
-    needed = 2 * estimate.set_size(recipe).set_bytes + parts
-    left = free(root)
+    shape_of, left = dict(_shapes(jobs)), free(root)
+    if sum(_needed(jobs, SizeEstimate(jobs, shape_of, reads_images=False))) <= left:
+        return
+    twice, parts = _needed(jobs, SizeEstimate(jobs, shape_of))
+    needed = twice + parts
     if needed > left:
         raise ShardError(
             f"To make {len(jobs)} runs takes about {size_text(needed)} of disk, "
@@ -269,6 +277,14 @@ def check_room(
             "free. Free some (`spectrum shards prune`), choose another --shards folder, or a "
             "coarser grid."
         )
+
+
+def _needed(jobs: Sequence[RunJob], estimate: SizeEstimate) -> tuple[int, int]:
+    """Return the bytes of the runs, which lie there twice, and of spatial parts not kept yet."""
+    recipe = jobs[0].recipe
+    missing = [job for job in estimate.jobs if not _is_part_kept(job)]
+    parts = sum(estimate.part_bytes(job, recipe) for job in missing)
+    return 2 * estimate.set_size(recipe).set_bytes, parts
 
 
 def _shapes(jobs: Iterable[RunJob]) -> Iterable[tuple[str, Shape]]:

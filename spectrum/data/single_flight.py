@@ -40,6 +40,11 @@ def single_flight(
     stale_s : seconds without a sign of life, > 0
         For owners on other machines; on this one it is asked whether the process lives.
     clock : seconds that never go back
+
+    Raises
+    ------
+    OSError
+        The lock cannot be written, such as on a full disk; none is left then.
     """
     token = uuid.uuid4().hex
     _wait_for(path, token, stale_s, clock)
@@ -86,8 +91,12 @@ def _is_created(path: Path, token: str) -> bool:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
         return False
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump({"token": token, **asdict(this_process())}, file)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump({"token": token, **asdict(this_process())}, file)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     return True
 
 

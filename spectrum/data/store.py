@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from spectrum.config import PreprocessingConfig
 from spectrum.data.describing import recipe_words
-from spectrum.data.holders import held_sets
+from spectrum.data.holders import held_sets, remove_dead_holders
 from spectrum.data.manifest import MANIFEST_NAME, read_manifest
 from spectrum.data.pieces import SPATIAL_FOLDER
 from spectrum.errors import ShardError
@@ -200,6 +200,7 @@ def prune_sets(
     if not dry_run:
         removed = tuple(stored for stored in removed if _is_removed(stored))
         _record(root, removed, by=by, time_s=clock())
+        remove_dead_holders(root, clock=clock)
         _remove_leftovers(root, clock() - LEFTOVER_S)
     kept = tuple(stored for stored in sets if stored not in removed and stored.path.exists())
     return Pruned(

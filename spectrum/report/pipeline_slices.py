@@ -25,7 +25,7 @@ from spectrum.report.run_figure import draw_strips
 from spectrum.report.theme import DARK, LIGHT, render
 from spectrum.search.view import StudyView
 
-__all__ = ["PipelineSlices", "RunSlices", "chosen_runs", "pipeline_slices"]
+__all__ = ["PipelineSlices", "RunSlices", "chosen_runs", "datasets_left_out", "pipeline_slices"]
 
 MAX_DATASETS: Final = 8
 """Data sets shown; two figures each are enough for a page."""
@@ -45,11 +45,15 @@ class RunSlices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineSlices:
-    """What the section shows; ``reason`` says why there is nothing, and is empty otherwise."""
+    """What the section shows; ``reason`` says why there is nothing, and is empty otherwise.
+
+    ``left_out`` are the data sets of the study that are not shown for want of room.
+    """
 
     runs: tuple[RunSlices, ...] = ()
     recipe: str = ""
     reason: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 def pipeline_slices(study: StudyView, roots: Sequence[Path]) -> PipelineSlices:
@@ -73,7 +77,11 @@ def pipeline_slices(study: StudyView, roots: Sequence[Path]) -> PipelineSlices:
         runs = tuple(_iter_slices(shards))
     except (ShardError, OSError) as err:
         return PipelineSlices(reason=f"The shards of this study cannot be read: {err}")
-    return PipelineSlices(runs=runs, recipe=recipe_text(shards.manifest.recipe))
+    return PipelineSlices(
+        runs=runs,
+        recipe=recipe_text(shards.manifest.recipe),
+        left_out=datasets_left_out(shards.manifest.runs),
+    )
 
 
 def _find_set(content: str, roots: Sequence[Path]) -> ShardSet | None:
@@ -89,6 +97,8 @@ def _find_set(content: str, roots: Sequence[Path]) -> ShardSet | None:
 
 def chosen_runs(runs: Sequence[ShardRun]) -> tuple[tuple[ShardRun, str], ...]:
     """Return of each data set the run that moved most and the one in the middle, and why.
+
+    Of the first eight data sets; ``datasets_left_out`` are the others.
 
     Framewise displacement says how much a run moved; where it is not known for all runs of a data
     set, DVARS does.
@@ -108,6 +118,11 @@ def chosen_runs(runs: Sequence[ShardRun]) -> tuple[tuple[ShardRun, str], ...]:
             told = "not known" if value is None else f"{value:.2f} {unit}"
             chosen.append((run, f"{place} {label} in {run.dataset}, {told}"))
     return tuple(chosen)
+
+
+def datasets_left_out(runs: Sequence[ShardRun]) -> tuple[str, ...]:
+    """Return the data sets of which no run is chosen, in the order of the set."""
+    return tuple(dict.fromkeys(run.dataset for run in runs))[MAX_DATASETS:]
 
 
 def _measure(runs: Sequence[ShardRun]) -> tuple[str, str, str]:

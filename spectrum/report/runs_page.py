@@ -1,8 +1,9 @@
 """A folder of figures, one a run, and one page that shows them all.
 
-Figures are named by run and content, so only runs that are new are drawn; each appears whole or
-not at all. The page holds its small pictures itself, loads nothing from anywhere and runs no
-script. Memory is that of one run. Not here: what a figure shows (``run_figure``).
+Figures are named by run, content, and whether image and spatial part were there, so that only runs
+are drawn that are new or of which more can be shown by now; each appears whole or not at all. The
+page holds its small pictures itself, loads nothing from anywhere and runs no script. Memory: that
+of one run. Not here: what a figure shows (``run_figure``).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,7 +39,7 @@ from spectrum.report.theme import LIGHT, render
 
 __all__ = ["RunFigure", "draw_new_runs", "figure_name", "write_run_plots"]
 
-FIGURES_VERSION: Final = 1
+FIGURES_VERSION: Final = 2
 """Raised when figures look otherwise, so that they are drawn again."""
 
 FIGURES_NAME: Final = "runs"
@@ -66,7 +68,7 @@ def write_run_plots(
     *,
     on_run_done: Progress | None = None,
 ) -> Path:
-    """Draw each run of a set that has no figure yet, and write the page of all.
+    """Draw each run of a set that has no figure of all that is there, and write the page of all.
 
     Parameters
     ----------
@@ -103,37 +105,66 @@ def draw_new_runs(
     *,
     on_run_done: Progress | None = None,
 ) -> tuple[RunFigure, ...]:
-    """Draw the figures that are not there; return those of all runs, in the order of the set."""
+    """Draw the figures that are not there, or lack what could be shown now.
+
+    Returns
+    -------
+    figures
+        Of all runs, in the order of the set.
+    """
     place = folder / FIGURES_NAME
     place.mkdir(parents=True, exist_ok=True)
     runs = shards.manifest.runs
     figures = []
     for done, run in enumerate(runs, start=1):
-        name = figure_name(run)
-        found = RunFigure(run=run, figure=place / f"{name}.png", thumbnail=place / f"{name}.webp")
-        if not (found.figure.is_file() and found.thumbnail.is_file()):
-            _draw(shards, found, sources[str(run.key)])
-        figures.append(found)
+        source = sources[str(run.key)]
+        figures.append(_drawn_before(run, place, source) or _draw(shards, run, place, source))
         if on_run_done is not None:
             on_run_done(done, len(runs))
     return tuple(figures)
 
 
-def figure_name(run: ShardRun) -> str:
-    """Return the name of a run's files without ending: its key, and what its figure shows."""
+def figure_name(run: ShardRun, *, is_scanned: bool = True, is_laid: bool = True) -> str:
+    """Return the name of a run's files without ending: its key, and what its figure shows.
+
+    Parameters
+    ----------
+    run : in a set
+    is_scanned : whether the figure shows the image as scanned
+    is_laid : whether it shows the mean on the final grid
+    """
     safe = re.sub(r"[^A-Za-z0-9.+-]+", "_", str(run.key)).strip("._")
     shown = [FIGURES_VERSION, run.fingerprint, run.content_sha256, run.person]
-    return f"{safe}_{fingerprint(shown)[:10]}"
+    return f"{safe}_{fingerprint([*shown, is_scanned, is_laid])[:10]}"
 
 
-def _draw(shards: ShardSet, wanted: RunFigure, sources: RunSources) -> None:
-    view = view_run(shards, wanted.run, sources)
+def _drawn_before(run: ShardRun, place: Path, sources: RunSources) -> RunFigure | None:
+    """Return a figure that shows at least what could be shown now."""
+    can_scan = bool(sources.image_paths) and all(path.is_file() for path in sources.image_paths)
+    can_lay = sources.spatial.is_file()
+    for is_scanned, is_laid in product((True, False), repeat=2):
+        found = _files(place, figure_name(run, is_scanned=is_scanned, is_laid=is_laid), run)
+        is_there = found.figure.is_file() and found.thumbnail.is_file()
+        if is_there and is_scanned >= can_scan and is_laid >= can_lay:
+            return found
+    return None
+
+
+def _files(place: Path, name: str, run: ShardRun) -> RunFigure:
+    return RunFigure(run=run, figure=place / f"{name}.png", thumbnail=place / f"{name}.webp")
+
+
+def _draw(shards: ShardSet, run: ShardRun, place: Path, sources: RunSources) -> RunFigure:
+    view = view_run(shards, run, sources)
+    is_scanned, is_laid = (not isinstance(shown, str) for shown in (view.scanned, view.laid))
+    wanted = _files(place, figure_name(run, is_scanned=is_scanned, is_laid=is_laid), run)
     problems = run_problems(view.run, view.recipe)
     (small,) = render(lambda theme: draw_thumbnail(theme, view=view), ON_BLACK, "webp")
     (large,) = render(lambda theme: draw_run(theme, view=view, problems=problems), LIGHT, "png")
     _remove_older(wanted)
     _write_whole(wanted.thumbnail, small)
     _write_whole(wanted.figure, large)
+    return wanted
 
 
 def _remove_older(wanted: RunFigure) -> None:

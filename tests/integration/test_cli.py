@@ -48,6 +48,7 @@ def _write(path: Path, text: str) -> str:
     [
         (("inspect", "nowhere"), 1, "nowhere is no folder"),
         (("prepare", "nowhere"), 1, "nowhere is no folder"),
+        (("prepare", ".", "--shards", "/dev/null/x"), 2, "--shards /dev/null/x: /dev/null is no"),
         (("train", "nowhere.yaml", "."), 2, "nowhere.yaml is no file"),
         (("search", "nowhere.yaml", "."), 2, "nowhere.yaml is no file"),
         (("report", "nowhere"), 1, "nowhere"),

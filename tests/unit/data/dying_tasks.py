@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from spectrum.data.digests import file_state
+from spectrum.data.manifest import Refusal
 from spectrum.data.pieces import RunJob, RunOutcome, finish_run
 from spectrum.data.voxel_digests import Look, LookJob, look_at
 
@@ -39,6 +41,19 @@ def make_or_die(job: RunJob, *, killers: tuple[str, ...], times: int, marks: Pat
     if any(name in job.name for name in killers) and number <= times:
         die()
     return finish_run(job)
+
+
+def make_or_refuse(job: RunJob, *, refused: tuple[str, ...], code: str, marks: Path) -> RunOutcome:
+    """Make a run; those named are refused with a code."""
+    mark(marks, job.name)
+    if any(name in job.name for name in refused):
+        return RunOutcome(refusal=Refusal(code=code, path=job.path, message="The disk stalls."))
+    return finish_run(job)
+
+
+def fail_for_want_of_disk(job: RunJob) -> RunOutcome:
+    """Find the disk full."""
+    raise OSError(errno.ENOSPC, "No space left on device", job.folder)
 
 
 def look_or_die(job: LookJob, *, killers: tuple[str, ...], marks: Path) -> Look:

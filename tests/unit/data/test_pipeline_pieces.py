@@ -210,3 +210,13 @@ def test_two_writers_of_the_cache_lose_nothing(tmp_path: Path) -> None:
     one.write_new()
     two.write_new()
     assert len(DigestCache.read(tmp_path / "digests.json").entries) == 2
+
+
+def test_a_run_that_does_not_fit_into_memory_is_refused_and_not_raised(run: Run) -> None:
+    """The grid takes more bytes than a process can address."""
+    outcome = finish_run(_job(run, grid="matrix", matrix=(10**5, 10**5, 10**5), brain_mask=False))
+    assert outcome.run is None
+    assert outcome.refusal is not None
+    assert (outcome.refusal.code, outcome.refusal.path) == ("out-of-memory", str(run.path))
+    assert str(KEY) in outcome.refusal.message
+    assert str(run.path) in outcome.digests

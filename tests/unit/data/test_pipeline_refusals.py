@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from spectrum.config import PreprocessingConfig
 from spectrum.data.bids import index_bids
-from spectrum.data.pipeline import prepare
+from spectrum.data.pipeline import Making, find_shards, prepare
 from spectrum.data.shards import ShardSet
 from spectrum.errors import DataError
 from tests.tiny_bids import TASK, write_run
-from tests.unit.data.tiny_sets import prepare_tree
+from tests.unit.data.dying_tasks import attempts, make_or_refuse
+from tests.unit.data.tiny_sets import RECIPE, content_of, prepare_tree
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -72,6 +74,28 @@ def test_broken_events_are_a_reason_to_refuse(root: Path, shards_root: Path) -> 
     path.write_text("onset\tduration\ttrial_type\nsoon\t1\tface\n", encoding="utf-8")
     result = prepare_tree(root, shards_root)
     assert [(p.code, p.path) for p in result.refused] == [("bad-events", str(path))]
+
+
+@pytest.mark.parametrize("code", ["out-of-memory", "unreadable"])
+def test_a_run_whose_fault_may_pass_is_refused_once_and_tried_again_by_the_next_call(
+    root: Path, shards_root: Path, tmp_path: Path, code: str
+) -> None:
+    marks, table = tmp_path / "marks", index_bids([root])
+    marks.mkdir()
+    name = f"sub-01_task-{TASK}_run-02"
+    failing = partial(make_or_refuse, refused=(name,), code=code, marks=marks)
+    first = prepare_tree(root, shards_root, how=Making(make_run=failing))
+    assert [problem.code for problem in first.refused] == [code]
+    assert first.num_runs == 3
+    assert find_shards(table, RECIPE, shards_root) is None
+    again = prepare_tree(root, shards_root, how=Making(make_run=failing))
+    assert (again.shards, again.refused) == (first.shards, first.refused)
+    assert sorted(attempts(marks).values()) == [1, 1, 1, 2]
+    whole = prepare_tree(root, shards_root)
+    assert (whole.num_runs, whole.refused, whole.reused) == (4, (), False)
+    assert content_of(whole) == content_of(prepare_tree(root, shards_root.with_name("sound")))
+    assert find_shards(table, RECIPE, shards_root) == whole.shards
+    assert not list((shards_root / ".holders").iterdir())
 
 
 def test_a_set_without_a_run_is_an_error_that_names_the_first(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -99,6 +102,60 @@ def test_runs_that_no_disk_has_room_for_are_refused_with_both_sizes_before_one_i
     enough = 2 * needed.set_bytes + needed.spatial_bytes
     check_room(tmp_path, inputs.jobs, lambda folder: enough)
     check_room(tmp_path, (), lambda folder: 0)
+
+
+@contextmanager
+def images_opened() -> Iterator[list[str]]:
+    """Yield a list that gets the path of every image opened in the block."""
+    opened: list[str] = []
+    is_over = [False]
+
+    def note(event: str, told: tuple[Any, ...]) -> None:
+        if event == "open" and not is_over[0] and str(told[0]).endswith("_bold.nii.gz"):
+            opened.append(str(told[0]))
+
+    sys.addaudithook(note)
+    try:
+        yield opened
+    finally:
+        is_over[0] = True
+
+
+def test_images_are_read_only_where_brains_that_fill_their_grids_would_not_fit(
+    table: RunTable, tmp_path: Path
+) -> None:
+    recipe = PreprocessingConfig(voxel_mm=9.0)
+    jobs = inputs_of(table, recipe, tmp_path / "shards").jobs
+    measured = SizeEstimate(jobs, shapes(table)).size_of(recipe)
+    most = SizeEstimate(jobs, shapes(table), reads_images=False).size_of(recipe)
+    assert most.set_bytes == measured.set_bytes
+    assert most.spatial_bytes > measured.spatial_bytes
+    headers = sorted(str(job.image_paths[0]) for job in jobs)
+    with images_opened() as opened:
+        check_room(tmp_path, jobs, lambda folder: 2 * most.set_bytes + most.spatial_bytes)
+    assert sorted(opened) == headers
+    with images_opened() as opened:
+        check_room(tmp_path, jobs, lambda folder: 2 * most.set_bytes + most.spatial_bytes - 1)
+    assert len(opened) > len(headers)
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_mask_that_cannot_be_read_costs_its_run_s_share_of_the_estimate_and_no_more(
+    table: RunTable, tmp_path: Path, is_there: bool
+) -> None:
+    recipe = PreprocessingConfig(voxel_mm=14.0)
+    jobs = inputs_of(table, recipe, tmp_path / "shards").jobs
+    mask = tmp_path / "mask.nii.gz"
+    if is_there:
+        mask.write_bytes(b"no mask")
+    broken = [job.model_copy(update={"mask_path": str(mask)}) for job in jobs]
+    most = SizeEstimate(jobs, shapes(table), reads_images=False).size_of(recipe)
+    assert SizeEstimate(broken, shapes(table)).size_of(recipe) == most
+    others = [*broken[:1], *jobs[1:]]
+    assert SizeEstimate(others, shapes(table)).size_of(recipe).spatial_bytes < most.spatial_bytes
+    check_room(tmp_path, broken, lambda folder: 2 * most.set_bytes + most.spatial_bytes)
+    with pytest.raises(ShardError, match="takes about"):
+        check_room(tmp_path, broken, lambda folder: most.set_bytes)
 
 
 def test_spatial_parts_that_are_kept_need_no_room(table: RunTable, tmp_path: Path) -> None:

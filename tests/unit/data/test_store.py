@@ -1,14 +1,26 @@
+import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrum.data.holders import STALE_S, held_sets, holding, mark_held
+from spectrum.data.holders import (
+    STALE_S,
+    held_sets,
+    holding,
+    mark_held,
+    remove_dead_holders,
+)
+from spectrum.data.owners import Owner, this_process
 from spectrum.data.store import (
     IN_USE_S,
     LEFTOVER_S,
@@ -124,14 +136,67 @@ def test_a_set_that_a_running_study_uses_stays_for_all_but_that_study(tmp_path: 
     assert names(tmp_path) == []
 
 
-def test_the_hold_of_a_study_that_was_killed_ends_by_itself(tmp_path: Path) -> None:
-    with holding(tmp_path, "killed") as holder:
+def _owned_by(root: Path, holder: str, owner: Owner) -> float:
+    """Give a holder to another process; return when it was touched last."""
+    alive = root / ".holders" / holder / ".alive"
+    alive.write_text(json.dumps(asdict(owner)))
+    return alive.stat().st_mtime
+
+
+def _dead() -> Owner:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return replace(this_process(), pid=process.pid, started=0)
+
+
+def test_a_study_of_this_machine_holds_as_long_as_its_process_lives_whatever_the_clock(
+    tmp_path: Path,
+) -> None:
+    with holding(tmp_path, "night") as holder:
         mark_held(tmp_path, holder, planted(tmp_path, "a", num_bytes=20, age_s=900))
-        alive_s = (tmp_path / ".holders" / holder / ".alive").stat().st_mtime
-        assert held_sets(tmp_path, clock=lambda: alive_s + STALE_S) == {"a": "killed"}
+        for now_s in (0.0, time.time() + 1e9):
+            pruned = prune_sets(tmp_path, budget_bytes=0, clock=lambda now_s=now_s: now_s)
+            assert dict(pruned.held) == {"a": "night"}
+        _owned_by(tmp_path, holder, _dead())
+        assert held_sets(tmp_path) == {}
+        prune_sets(tmp_path, budget_bytes=0, dry_run=True)
+        assert (tmp_path / ".holders" / holder / "a").is_file()
+        prune_sets(tmp_path, budget_bytes=0)
+        assert not (tmp_path / ".holders" / holder).exists()
+        assert names(tmp_path) == []
+
+
+def test_a_study_of_another_machine_holds_until_it_gave_no_sign_for_many_minutes(
+    tmp_path: Path,
+) -> None:
+    with holding(tmp_path, "elsewhere") as holder:
+        mark_held(tmp_path, holder, tmp_path / "a")
+        alive_s = _owned_by(tmp_path, holder, replace(_dead(), machine="0" * 12))
+        assert held_sets(tmp_path, clock=lambda: alive_s + STALE_S) == {"a": "elsewhere"}
         assert held_sets(tmp_path, clock=lambda: alive_s + STALE_S + 1) == {}
+        assert held_sets(tmp_path, clock=lambda: alive_s) == {"a": "elsewhere"}, "only looked at"
+        remove_dead_holders(tmp_path, clock=lambda: alive_s + STALE_S + 1)
+        assert held_sets(tmp_path, clock=lambda: alive_s) == {}
     mark_held(tmp_path, holder, tmp_path / "a")
     assert held_sets(tmp_path) == {}
+
+
+def test_a_hold_that_was_taken_away_from_a_study_that_lives_comes_back_with_its_sets(
+    tmp_path: Path,
+) -> None:
+    with holding(tmp_path, "night", beat_s=0.02) as holder:
+        folder = tmp_path / ".holders" / holder
+        mark_held(tmp_path, holder, tmp_path / "a")
+        before = (folder / ".alive").stat().st_mtime_ns
+        for _ in range(2):
+            while (folder / ".alive").stat().st_mtime_ns == before:
+                time.sleep(0.01)
+            before = (folder / ".alive").stat().st_mtime_ns
+        shutil.rmtree(folder)
+        while held_sets(tmp_path) != {"a": "night"}:
+            time.sleep(0.01)
+    assert held_sets(tmp_path) == {}
+    assert not folder.exists()
 
 
 def test_every_removal_is_on_record_with_who_asked_for_it(tmp_path: Path) -> None:

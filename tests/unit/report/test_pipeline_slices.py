@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spectrum.report import write_report
-from spectrum.report.pipeline_slices import chosen_runs
+from spectrum.report.pipeline_slices import MAX_DATASETS, chosen_runs, datasets_left_out
 from spectrum.search.folder import StudyFolder
 from tests.unit.report.planted_shards import plant_shards
 from tests.unit.report.planted_study import planted_trials, write_study
@@ -25,6 +25,30 @@ def test_the_worst_and_the_median_run_of_each_data_set_are_shown() -> None:
     assert list(found) == [named(3), named(0), named(0, "ds2")]
     assert "highest mean framewise displacement in ds1, 0.90 mm" in found[named(3)]
     assert "median" in found[named(0)]
+
+
+@pytest.mark.parametrize("more", [-1, 0, 3])
+def test_every_data_set_is_either_shown_or_named_as_left_out(more: int) -> None:
+    names = [f"ds{number:02}" for number in range(MAX_DATASETS + more)]
+    runs = [a_run(number, name) for name in names for number in range(3)]
+    shown = list(dict.fromkeys(run.dataset for run, _ in chosen_runs(runs)))
+    assert [*shown, *datasets_left_out(runs)] == names
+    assert len(datasets_left_out(runs)) == max(more, 0)
+
+
+def test_a_page_names_the_data_sets_that_it_has_no_room_for(
+    tiny_bids: Callable[..., Path], tmp_path: Path
+) -> None:
+    names = [f"ds{number:06}" for number in range(1, MAX_DATASETS + 3)]
+    roots = [tiny_bids(name, {("01", "nback", "01"): 11}) for name in names]
+    shards, _ = plant_shards(roots, tmp_path / "shards")
+    folder = write_study(tmp_path / "studies" / "planted", trials=planted_trials()[:1])
+    manifest = dict(StudyFolder(folder).read_manifest())
+    manifest["data"] = {"content": shards.manifest.content_hash}
+    manifest.pop("digest", None)
+    StudyFolder(folder).write_manifest(manifest)
+    text = Page(write_report(folder, importance={}).read_text()).text
+    assert f"Not shown for want of room: {', '.join(names[-2:])}." in text
 
 
 def test_where_motion_is_not_known_of_all_dvars_stands_for_it() -> None:

@@ -59,10 +59,20 @@ def test_what_is_not_known_is_replaced_by_the_reason(shards: ShardSet) -> None:
     (root / "digests.json").unlink()
     seen = view(shards)
     assert "not where it was" in str(seen.scanned)
-    assert "spatial part of the run is not kept" in str(seen.laid)
+    assert "is not kept (spectrum shards prune), or cannot be found" in str(seen.laid)
     assert "preprocessing.motion_correction is false" in str(seen.motion_V6)
     assert "preprocessing.motion_correction is false" in str(seen.fd_V)
     assert render(lambda theme: draw_run(theme, view=seen), LIGHT, "png")[0][:4] == PNG
+
+
+def test_values_stored_at_a_scale_are_shown_in_the_unit_of_the_recipe(shards: ShardSet) -> None:
+    run = shards.manifest.runs[0]
+    sources = sources_of_set(shards)[str(run.key)]
+    plain = view_run(shards, run, sources)
+    scaled = view_run(shards, run.model_copy(update={"scale": 4.0}), sources)
+    assert np.abs(plain.finished.values_XYZ).max() > 0
+    np.testing.assert_array_equal(scaled.finished.values_XYZ, 4 * plain.finished.values_XYZ)
+    np.testing.assert_array_equal(scaled.carpet_NV, 4 * plain.carpet_NV)
 
 
 def test_motion_is_shown_as_it_was_found(tiny_bids: Callable[..., Path], tmp_path: Path) -> None:
@@ -137,6 +147,32 @@ def test_only_new_runs_are_drawn_and_figures_of_other_content_go(
     assert {path: after[path] for path in before} == before
     new = {path.name for path in after.keys() - before.keys()}
     assert new == {f"{name}.png", f"{name}.webp", "notes.txt"}
+
+
+def test_a_figure_is_drawn_again_when_more_is_known_and_kept_when_less_is(
+    tiny_bids: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = tiny_bids(runs={("01", "nback", "01"): 11})
+    shards, _ = plant_shards([root], tmp_path / "shards")
+    (run,) = shards.manifest.runs
+    spatial, image = shards.path.parent / ".spatial", next(root.rglob("*_bold.nii.gz"))
+
+    def drawn() -> set[str]:
+        page = write_run_plots(shards, sources_of_set(shards), tmp_path / "plots")
+        found = {path.name for path in (page.parent / "runs").glob("*.png")}
+        assert all(f"runs/{name}" in page.read_text(encoding="utf-8") for name in found)
+        return found
+
+    image.rename(tmp_path / "image")
+    spatial.rename(tmp_path / "spatial")
+    assert drawn() == {f"{figure_name(run, is_scanned=False, is_laid=False)}.png"}
+    (tmp_path / "spatial").rename(spatial)
+    assert drawn() == {f"{figure_name(run, is_scanned=False)}.png"}
+    (tmp_path / "image").rename(image)
+    assert drawn() == {f"{figure_name(run)}.png"}
+    image.unlink()
+    shutil.rmtree(spatial)
+    assert drawn() == {f"{figure_name(run)}.png"}
 
 
 def test_an_image_that_is_gone_meanwhile_costs_its_picture_and_no_more(
