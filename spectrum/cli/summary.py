@@ -27,7 +27,7 @@ def search_text(told: Mapping[str, Any]) -> str:
         trials,
         f"best     {_with_interval(best)}  trial {best['trial']}; selected, so optimistic"
         f"{_unmasked(best)}",
-        *_rerun_lines(best, default),
+        *_rerun_lines(best, default, told.get("selection")),
         f"default  {_with_interval(default)}  the space's default configuration"
         if default
         else "default  did not finish",
@@ -45,15 +45,23 @@ def search_text(told: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _rerun_lines(best: Mapping[str, Any], default: Mapping[str, Any] | None) -> list[str]:
+def _rerun_lines(
+    best: Mapping[str, Any], default: Mapping[str, Any] | None, selection: Mapping[str, Any] | None
+) -> list[str]:
     """Tell what the selected trial scored with new seeds, and the default beside it."""
-    if not best.get("rerun"):
+    if not best.get("rerun") or not selection:
         return []
+    again = {*map(int, selection["scores"]), *selection["failed"]} - set(selection["beside"])
     beside = (default or {}).get("rerun")
     told = f"; default {beside['mean']:.3f}" if beside else ""
     return [
         f"re-run   {best['rerun']['mean']:.3f}{told}  means over {len(best['rerun']['scores'])} "
-        "new seeds; the best mean is selected"
+        f"new seeds; the highest of {len(again)} on the same subjects, selected too",
+        *(
+            ["         the default's mean is higher; it was not among the best and could not win"]
+            if beside and 0 in selection["beside"] and beside["mean"] > best["rerun"]["mean"]
+            else []
+        ),
     ]
 
 

@@ -28,10 +28,9 @@ def how_selected(study: StudyView) -> str:
     """Return by what the best trial was selected, to stand after "Trial 7 was selected:"."""
     if study.selection is None:
         return f"of {len(study.complete)} finished trials it scored highest"
-    num_again = len(study.selection.scores) + len(study.selection.failed)
     return (
-        f"of {num_again} trials that were run again with {study.selection.num_seeds} new seeds it "
-        "had the highest mean"
+        f"of {study.selection.num_candidates} trials that were run again with "
+        f"{study.selection.num_seeds} new seeds it had the highest mean"
     )
 
 

@@ -33,6 +33,14 @@ class Budget:
         hours = self._settings.max_hours
         return hours is not None and now - self._begin > hours * SECONDS_PER_HOUR
 
+    def reruns_note(self, num_left: int) -> str:
+        """Return the sentence for re-runs that are left when the hours are over."""
+        return (
+            f"study.max_hours, {self._settings.max_hours:g}, are over; {num_left} re-runs of the "
+            "best trials were not begun, so that none is selected by its re-runs. Continue with "
+            "--resume."
+        )
+
     def num_open(
         self, num_proposed: int, lines: Sequence[Mapping[str, Any]], *, now: float
     ) -> tuple[int, str]:

@@ -133,8 +133,16 @@ class StudyDriver:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether there is no next trial now, but may be one when those that run have ended."""
-        return self._space.study.rerun.top > 0 and any(not is_rerun(n) for n in self._live)
+        """Whether there is no next trial now, but may be one when those that run have ended.
+
+        The best may then be run again; or one of them scores higher, so that patience begins anew.
+        """
+        if all(is_rerun(number) for number in self._live):
+            return False
+        may_propose = self._journal.num_proposed < self.num_trials
+        return self._space.study.rerun.top > 0 or (
+            may_propose and not self._budget.is_over(self._clock())
+        )
 
     def next_trial(self) -> tuple[int, dict[str, Any]] | None:
         """Return number and configuration of the next trial, or None.
@@ -158,9 +166,8 @@ class StudyDriver:
         """Note that a trial begins, or begins again after its worker died."""
         trial = self._live[number]
         self._live[number] = trial = LiveTrial(trial.proposal, trial.config, trial.rerun)
-        trial.began = self._clock()
+        trial.began = self._clock() - self._folder.begin_records(number)
         trial.started = datetime.now(UTC).isoformat(timespec="seconds")
-        self._folder.begin_records(number)
         if trial.rerun is None:
             params = dict(trial.proposal.point)
             self._told(
@@ -188,7 +195,7 @@ class StudyDriver:
         trial = self._live[number]
         trial.last = record
         trial.num_epochs += 1
-        self._folder.append_record(number, record)
+        self._folder.append_record(number, record, seconds=self._clock() - trial.began)
         if trial.rerun is None:
             self._told(lambda: self._tracker.log_epoch(number, record))
         self._at("reported", number)
@@ -240,16 +247,22 @@ class StudyDriver:
         num_open, note = self._budget.num_open(
             self._journal.num_proposed, tuple(self._lines.values()), now=self._clock()
         )
-        if note and note not in self.notes:
-            self.notes.append(note)
+        self._note_end(note)
         return num_open
 
     def _open_reruns(self) -> list[Rerun]:
-        if self._budget.is_over(self._clock()):
-            return []
         planned = planned_reruns(self._lines, self._space.study.rerun)
         known = self._reruns.keys() | self._live.keys()
-        return [rerun for rerun in planned if rerun.number not in known]
+        found = [rerun for rerun in planned if rerun.number not in known]
+        if found and self._budget.is_over(self._clock()):
+            self._note_end(self._budget.reruns_note(len(found)))
+            return []
+        return found
+
+    def _note_end(self, note: str) -> None:
+        """Note why nothing more begins, where no trial that runs can change that."""
+        if note and note not in self.notes and not self._live:
+            self.notes.append(note)
 
     def _begin_rerun(self, rerun: Rerun) -> tuple[int, dict[str, Any]]:
         line = self._lines[rerun.of]

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -38,6 +39,18 @@ SCHEMA_VERSION: Final = 1
 
 STATE_NAME: Final = "state"
 """Folder of a trial that holds what it needs to go on after a stop."""
+
+RECORDS_NAME: Final = "records.jsonl"
+"""File of a trial that holds its epochs, one a line."""
+
+SECONDS_NAME: Final = "seconds.json"
+"""File beside a trial's state that holds the seconds of its earlier attempts."""
+
+LOCK_PATIENCE_S: Final = 0.5
+"""A reader that looks whether a study is locked holds its lock for an instant."""
+
+LOCK_PAUSE_S: Final = 0.02
+"""Pause between two tries to lock a study."""
 
 
 class StudyFolder:
@@ -102,13 +115,11 @@ class StudyFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _is_taken(file):
                 raise SearchError(
                     f"Another search works on {self.path}{_owner(file)}. Wait for it, or give "
                     "this one another name."
-                ) from None
+                )
             file.truncate(0)
             file.write(json.dumps(_this_process()))
             file.flush()
@@ -216,30 +227,50 @@ class StudyFolder:
         """Append the line of a trial that ended, and wait until it is on disk."""
         append_line(self._lines, line)
 
-    def begin_records(self, number: int) -> None:
-        """Make the folder of a trial and forget what an unfinished attempt told.
+    def begin_records(self, number: int) -> float:
+        """Make the folder of a trial and forget what unfinished attempts told, but their seconds.
 
-        Its state stays: the trial goes on from it, and tells again what was told.
+        Their state stays: the trial goes on from it, and tells again what was told. Returns the
+        seconds that they took up to their last epochs.
         """
         folder = self.trial(number)
         folder.mkdir(parents=True, exist_ok=True)
+        seconds = self._seconds_before(number)
+        if seconds:
+            write_json(folder / STATE_NAME / SECONDS_NAME, {"seconds": seconds})
         for path in folder.iterdir():
             if path.is_file():
                 path.unlink()
             elif path.name != STATE_NAME:
                 shutil.rmtree(path, ignore_errors=True)
+        return seconds
+
+    def _seconds_before(self, number: int) -> float:
+        kept = self.trial(number) / STATE_NAME / SECONDS_NAME
+        records = self.trial(number) / RECORDS_NAME
+        cut_torn_tail(records)
+        try:
+            told = [read_json(kept)] if kept.is_file() else []
+            told += read_lines(records)
+        except SearchError:
+            # Both are about to be forgotten: damage in them costs the count, not the trial.
+            return 0.0
+        return max((float(line.get("seconds", 0.0)) for line in told), default=0.0)
 
     def drop_state(self, number: int) -> None:
         """Remove the state of a trial that has ended."""
         shutil.rmtree(self.trial(number) / STATE_NAME, ignore_errors=True)
 
-    def append_record(self, number: int, record: TrialEpochRecord) -> None:
-        """Append an epoch to records.jsonl of a trial."""
-        append_line(self.trial(number) / "records.jsonl", record_to_json(record))
+    def append_record(
+        self, number: int, record: TrialEpochRecord, *, seconds: float = 0.0
+    ) -> None:
+        """Append an epoch to records.jsonl of a trial, with the seconds it has taken so far."""
+        line = {**record_to_json(record), "seconds": round(seconds, 3)}
+        append_line(self.trial(number) / RECORDS_NAME, line)
 
     def read_records(self, number: int) -> tuple[TrialEpochRecord, ...]:
         """Return the epochs of a trial."""
-        lines = read_lines(self.trial(number) / "records.jsonl", signed=True)
+        lines = read_lines(self.trial(number) / RECORDS_NAME, signed=True)
         return tuple(record_from_json(line) for line in lines)
 
     def write_predictions(self, number: int, predictions: tuple[Prediction, ...]) -> None:
@@ -267,6 +298,20 @@ class StudyFolder:
         write_json(aside / "trial.json", dict(line))
         shutil.rmtree(self.best, ignore_errors=True)
         aside.rename(self.best)
+
+
+def _is_taken(file: TextIO) -> bool:
+    """Take the lock of a study, with patience for readers; return whether it is ours."""
+    end = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(LOCK_PAUSE_S)
+        else:
+            return True
 
 
 def _this_process() -> dict[str, Any]:

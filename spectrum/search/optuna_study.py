@@ -298,7 +298,8 @@ def build_sampler(
     """Build the sampler that proposes one trial, seeded by the study's seed and its number.
 
     A sampler that lives through the study would propose its first points again after a resume.
-    The quasi-random one keeps the study's seed: its place in the sequence is in the journal.
+    The quasi-random one keeps the study's seed, as its place in the sequence is in the journal;
+    what it leaves to chance, such as parameters with conditions, has a seed of its own each time.
 
     Parameters
     ----------
@@ -317,7 +318,11 @@ def build_sampler(
             return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup)
         if settings.sampler == "qmc":
             return optuna.samplers.QMCSampler(
-                seed=settings.seed, scramble=True, warn_asynchronous_seeding=False
+                seed=settings.seed,
+                scramble=True,
+                independent_sampler=optuna.samplers.RandomSampler(seed=seed),
+                warn_asynchronous_seeding=False,
+                warn_independent_sampling=False,
             )
         if settings.sampler == "nsgaii":
             return optuna.samplers.NSGAIISampler(seed=seed)

@@ -6,6 +6,7 @@ hold for every recipe. The floor is measured once, on the raw runs' numbers.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,9 +23,10 @@ from spectrum.data.units import Fold, SequenceTable
 from spectrum.evaluation.audit import measure_floor
 from spectrum.search.plan import check_disk, plan_disk
 from spectrum.search.space import SearchSpace
+from spectrum.search.validity import related_values
 from spectrum.targets import Target, read_target
 
-__all__ = ["Preparation", "left_out_notes", "prepare_study"]
+__all__ = ["Preparation", "left_out_notes", "prepare_study", "weights_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,7 @@ class Preparation:
         And the weights that trials start from, where any does.
         """
         runs = self.shards.manifest.runs
-        weights = _weights_of(self.space)
+        weights = weights_of(self.space)
         return {
             "runs": {str(run.key): run.image_sha256 for run in runs},
             "content": self.shards.manifest.content_hash,
@@ -141,10 +143,10 @@ def _monitor_fraction(space: SearchSpace) -> float | None:
     return training.monitor_fraction if may_stop else None
 
 
-def _weights_of(space: SearchSpace) -> dict[str, str]:
+def weights_of(space: SearchSpace) -> dict[str, str]:
     """Return the digest of each weights file that a trial of the space may start from."""
-    paths = {space.default_config.model.weights}
-    parameter = space.parameters.get("model.weights")
-    if parameter is not None:
-        paths |= set(parameter.choice or ())
+    values_of = related_values(space, ("model.weights",))
+    combinations = itertools.product(*values_of.values())
+    points = (space.point_from(dict(zip(values_of, v, strict=True))) for v in combinations)
+    paths = {space.config(point).model.weights for point in points}
     return {str(path): digest_weights(str(path)) for path in sorted(filter(None, paths))}

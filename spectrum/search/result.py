@@ -80,10 +80,13 @@ class StudyResult:
         num_complete = sum(line["state"] == "complete" for line in self.lines.values())
         if self.selection is None:
             return f"highest score of {num_complete} complete trials"
-        num_again = len(self.selection.scores) + len(self.selection.failed)
+        selection = self.selection
+        default = selection.better_default
+        told = "" if default is None else f"; the default's, which could not win, is {default:.3f}"
         return (
-            f"highest mean over {self.selection.num_seeds} new seeds, of {num_again} trials "
-            f"that were run again of {num_complete} complete ones"
+            f"highest mean over {selection.num_seeds} new seeds, of the "
+            f"{selection.num_candidates} best of {num_complete} complete trials by score; as the "
+            f"highest of several on the same subjects this mean is selected too{told}"
         )
 
     def _rerun_of(self, number: int) -> dict[str, Any] | None:

@@ -55,7 +55,8 @@ class Selection:
     """The scores of the re-runs by trial, and the trial of the highest mean.
 
     ``num_trials`` is the number of ended trials that the best were taken from; ``failed`` are
-    trials of which a re-run failed, so that they could not win.
+    trials of which a re-run failed, so that they could not win; ``beside`` are those run again for
+    comparison alone: the default configuration, where it is not among the best.
     """
 
     num_trials: int
@@ -63,6 +64,19 @@ class Selection:
     scores: Mapping[int, tuple[float, ...]]
     winner: int
     failed: tuple[int, ...] = ()
+    beside: tuple[int, ...] = ()
+
+    @property
+    def num_candidates(self) -> int:
+        """Trials that were run again and could win."""
+        return len((self.scores.keys() | set(self.failed)) - set(self.beside))
+
+    @property
+    def better_default(self) -> float | None:
+        """Mean of a default that could not win though it is above the winner's; None without."""
+        own, mean = self.mean_of(self.winner), self.mean_of(0)
+        is_better = 0 in self.beside and own is not None and mean is not None and mean > own
+        return mean if is_better else None
 
     def mean_of(self, trial: int) -> float | None:
         """Return the mean score of a trial's re-runs; None where it has none."""
@@ -79,6 +93,7 @@ class Selection:
             "means": {str(trial): self.mean_of(trial) for trial in order},
             "scores": {str(trial): list(self.scores[trial]) for trial in order},
             "failed": list(self.failed),
+            "beside": list(self.beside),
         }
 
 
@@ -90,6 +105,7 @@ def selection_from_json(value: Mapping[str, Any]) -> Selection:
         winner=value["winner"],
         scores={int(trial): tuple(scores) for trial, scores in value["scores"].items()},
         failed=tuple(value["failed"]),
+        beside=tuple(value.get("beside", ())),
     )
 
 
@@ -166,4 +182,5 @@ def select(
         scores=whole,
         winner=max(means, key=lambda trial: means[trial]),
         failed=tuple(failed),
+        beside=tuple(dict.fromkeys(r.of for r in planned if r.of not in candidates)),
     )

@@ -58,8 +58,10 @@ class PrunerConfig(FrozenConfig):
 class RerunConfig(FrozenConfig):
     """The best trials are run again with new seeds, and the winner is the best by mean.
 
-    The highest of many noisy scores is high by luck too; the mean over new seeds is not chosen by
-    that luck. The default configuration is run again beside them, with the same seeds.
+    The highest of many noisy scores is high by luck too; the mean over new seeds has none of that
+    luck, but as the highest of ``top`` means on the same subjects it is selected as well. The
+    default configuration is run again beside them, with the same seeds; where it is not among the
+    best it cannot win, and the result says so if its mean is higher.
     """
 
     top: int = Field(default=5, ge=0, le=50)

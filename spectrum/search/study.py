@@ -6,18 +6,19 @@ does (``objective``).
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from spectrum.data.folds import write_folds
 from spectrum.data.holders import mark_held
 from spectrum.errors import SearchError
 from spectrum.search.driver import StudyDriver
-from spectrum.search.first_points import enqueued_points, first_trials
+from spectrum.search.first_points import check_sources, enqueued_points, first_trials
 from spectrum.search.folder import StudyFolder
 from spectrum.search.forking import parent_of
 from spectrum.search.held_sets import sets_held
@@ -32,6 +33,10 @@ from spectrum.search.status import StudyStatus
 from spectrum.search.tracker import Tracker
 
 __all__ = ["StudyResult", "plan_study", "run_study"]
+
+LEFTOVER: Final = re.compile(r"\.lock|(folds|floor)\.json|\.(folds|floor|study)\.json\.(part|\d+)")
+"""Files that a start leaves which failed, or was killed, before study.json: whole ones, and those
+written aside."""
 
 TrackerMaker = Callable[[Mapping[str, Any]], Tracker]
 Progress = Callable[[int, int], None]
@@ -84,6 +89,8 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     enqueued_points(space)
     study = StudyFolder(folder)
     _refuse_wrong_start(study, resume=resume, fork=fork)
+    if not study.exists:
+        check_sources(space, fork)
     with study.locked():
         prepared = _open(study, space, roots, shards_root, num_trials, fork)
         study.check_files()
@@ -92,7 +99,8 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
         driver = _drive(study, space, tracker, num_trials)
         try:
             if driver.num_left:
-                prepared = prepared or _prepare_again(study, space, roots, shards_root)
+                num_left = driver.num_left
+                prepared = prepared or _prepare_again(study, space, roots, shards_root, num_left)
                 shown = on_status and _with_floor(on_status, floor)
                 _run(study, prepared, driver, shards_root, max_concurrent, on_progress, shown)
             else:
@@ -138,8 +146,9 @@ def _refuse_wrong_start(study: StudyFolder, *, resume: bool, fork: Path | None) 
 
 def _is_free(study: StudyFolder) -> bool:
     """Tell whether a study can begin here; a start that failed leaves no more than these files."""
-    leftovers = {".lock", "folds.json", "floor.json"}
-    return not study.path.is_dir() or all(p.name in leftovers for p in study.path.iterdir())
+    if not study.path.is_dir():
+        return True
+    return all(LEFTOVER.fullmatch(path.name) for path in study.path.iterdir())
 
 
 def _open(
@@ -155,6 +164,8 @@ def _open(
         refuse_change(study.read_manifest(), space, None)
         return None
     prepared = prepare_study(space, roots, shards_root=shards_root, num_trials=num_trials)
+    # Read again when the journal is begun; what is wrong with them must not cost the name.
+    first_trials(space, data=prepared.fingerprints, parent=fork)
     write_folds(prepared.fold_manifest, study.folds)
     study.write("floor.json", prepared.measure_floor())
     manifest = build_manifest(
@@ -186,9 +197,9 @@ def _drive(
 
 
 def _prepare_again(
-    study: StudyFolder, space: SearchSpace, roots: Sequence[Path], shards_root: Path
+    study: StudyFolder, space: SearchSpace, roots: Sequence[Path], shards_root: Path, num_left: int
 ) -> Preparation:
-    prepared = prepare_study(space, roots, shards_root=shards_root)
+    prepared = prepare_study(space, roots, shards_root=shards_root, num_trials=num_left)
     refuse_change(study.read_manifest(), space, prepared.fingerprints)
     return prepared
 

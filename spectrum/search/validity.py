@@ -47,6 +47,7 @@ def check_space(space: SearchSpace) -> None:
         _check_wanted(space, parameter.when, ("parameters", path, "when"))
     for index in range(len(space.forbid)):
         _check_forbidden(space, index)
+    _check_fold_race(space)
     for path, value in space.default_point.items():
         _check_default(path, value, space.parameters[path])
     _check_reach(space)
@@ -65,6 +66,24 @@ def moved_share(space: SearchSpace) -> float:
         for point, draw in zip(points, draws, strict=True)
     ]
     return float(np.mean(moved))
+
+
+def _check_fold_race(space: SearchSpace) -> None:
+    """Refuse to race folds that part a subject: its mean over a few of its runs has no pair."""
+    default, order = space.default_config, "training.fold_order"
+    is_by_fold = default.training.fold_order == "fold" or order in (
+        *space.parameters,
+        *space.derive,
+    )
+    parts_subjects = default.folds.scheme == "leave-one-run-out"
+    if is_by_fold and parts_subjects and space.study.pruner.folds.alpha > 0.0:
+        raise ConfigError(
+            "The folds of leave-one-run-out part each subject by runs, so that a trial stopped "
+            "between two folds has other runs of a subject than the best trial it is compared "
+            "with. Set study.pruner.folds.alpha to 0, training.fold_order to epoch, or take "
+            "another folds.scheme.",
+            at=("study", "pruner"),
+        )
 
 
 def _check_is_searchable(path: str, at: tuple[str | int, ...]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from spectrum.errors import SearchError
+from spectrum.errors import SearchError, SpectrumError
 from spectrum.search.single import train_single
 from spectrum.search.space import SearchSpace, space_from_mapping
 from spectrum.search.study import StudyResult, plan_study, run_study
@@ -86,6 +86,7 @@ def test_a_study_goes_from_bids_to_a_best_trial_and_is_continued_exactly(
     with pytest.raises(SearchError, match=r"space\.study\.seed was 0 and is 1.* --fork"):
         search(tmp_path, root, tiny_space(seed=1), resume=True, num_trials=4)
     _check_fork(tmp_path, root)
+    _check_name_is_kept(tmp_path, root)
 
     more, tracker = search(tmp_path, root, space, resume=True, num_trials=4)
     assert [number for number in tracker.starts if number < 100] == [3]
@@ -129,6 +130,17 @@ def _check_fork(tmp_path: Path, root: Path) -> None:
     assert "space.study.seed was 0 and is 1" in parent["differences"]
 
 
+def _check_name_is_kept(tmp_path: Path, root: Path) -> None:
+    """A fork that cannot be begun says why, and its name can be used again."""
+    space = tiny_space(seed=2, objectives=["score", "seconds"])
+    with pytest.raises(SearchError, match=r"^--fork .* did not measure seconds"):
+        search(tmp_path, root, space, name="kept", fork=tmp_path / "studies/tiny")
+    assert not (tmp_path / "studies/kept/study.json").exists()
+    (tmp_path / "studies/kept/.floor.json.123").touch()
+    result, _ = search(tmp_path, root, space, name="kept", num_trials=1)
+    assert len(result.lines) == 1
+
+
 def _check_folder(folder: Path, best: int) -> None:
     manifest = json.loads((folder / "study.json").read_text())
     assert len(manifest["data"]["runs"]) == 6
@@ -152,3 +164,52 @@ def test_a_study_that_was_never_begun_cannot_be_continued(tmp_path: Path) -> Non
     with pytest.raises(SearchError, match="There is no study at"):
         search(tmp_path, tmp_path / "bids", tiny_space(), resume=True)
     assert not (tmp_path / "studies").exists()
+
+
+def test_a_study_to_begin_from_that_is_none_costs_no_name(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match=r"^study\.warm_start .*nowhere"):
+        search(tmp_path, tmp_path / "bids", tiny_space(warm_start=[str(tmp_path / "nowhere")]))
+    assert not (tmp_path / "studies").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "is_free"),
+    [
+        ("folds.json", True),
+        (".folds.json.part", True),
+        (".floor.json.4711", True),
+        (".study.json.4711", True),
+        ("notes.txt", False),
+        ("trials.jsonl", False),
+    ],
+)
+def test_what_a_killed_start_leaves_does_not_block_the_folder(
+    tmp_path: Path, name: str, is_free: bool
+) -> None:
+    (tmp_path / "studies/tiny").mkdir(parents=True)
+    (tmp_path / "studies/tiny" / name).touch()
+    with pytest.raises(SpectrumError) as caught:
+        search(tmp_path, tmp_path / "no tree", tiny_space())
+    assert ("exists already" not in str(caught.value)) is is_free
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_a_study_is_continued_on_the_disk_that_its_trials_left_need(
+    tmp_path: Path, tiny_bids: Callable[..., Path]
+) -> None:
+    root, shards = tiny_bids(runs=RUNS), tmp_path / "shards"
+
+    def grids(**study: Any) -> SearchSpace:
+        mapping = tiny_space(rerun={"top": 0}, **study).model_dump(mode="python")
+        mapping["parameters"] = {"preprocessing.voxel_mm": {"choice": [20.0, 22.0]}}
+        return space_from_mapping(mapping)
+
+    plan = plan_study(grids(), roots=[root], shards_root=shards)
+    disk = {"disk_gib": 0.75 * plan["disk"]["spatial_bytes"] / 1024**3}
+    search(tmp_path, root, grids(), num_trials=1)
+    with pytest.raises(SearchError, match="2 spatial products"):
+        search(tmp_path, root, grids(**disk), resume=True, num_trials=3)
+    more, _ = search(tmp_path, root, grids(**disk), resume=True, num_trials=2)
+    assert sorted(more.lines) == [0, 1]

@@ -67,6 +67,90 @@ def test_after_its_hours_a_session_begins_nothing_and_the_next_one_goes_on(
     assert len(drive(tmp_path, num_trials=5, tracker=ListTracker(), space=space).lines) == 5
 
 
+def _finish(driver: StudyDriver, number: int, score: float) -> None:
+    driver.start(number)
+    driver.log_epoch(number, epoch_record(0, score, finished=True))
+    driver.conclude(number, trial_end(number, score))
+    driver.finish(number)
+
+
+def test_patience_waits_for_a_trial_that_runs_and_may_score_higher(tmp_path: Path) -> None:
+    folder, space = StudyFolder(tmp_path), small_space(patience_trials=2)
+    with folder.locked():
+        driver = StudyDriver(folder, space, ListTracker(), num_trials=9)
+        for _ in range(4):
+            assert driver.next_trial() is not None
+        for number, score in ((0, 0.5), (1, 0.4), (3, 0.4)):
+            _finish(driver, number, score)
+        assert driver.next_trial() is None
+        assert driver.is_waiting
+        _finish(driver, 2, 0.9)
+        assert driver.next_trial() is not None
+        assert not [note for note in driver.notes if "patience" in note]
+
+
+def test_nothing_is_waited_for_where_all_trials_are_proposed_or_the_hours_are_over(
+    tmp_path: Path,
+) -> None:
+    for name, hours in (("all", None), ("late", 1.0)):
+        now, folder = [0.0], StudyFolder(tmp_path / name)
+        space = small_space(patience_trials=1, max_hours=hours)
+        with folder.locked():
+            driver = StudyDriver(
+                folder,
+                space,
+                ListTracker(),
+                num_trials=9 if hours else 3,
+                clock=lambda now=now: now[0],
+            )
+            for _ in range(3):
+                assert driver.next_trial() is not None
+            _finish(driver, 0, 0.5)
+            _finish(driver, 1, 0.4)
+            now[0] = 4000.0
+            assert driver.next_trial() is None
+            assert not driver.is_waiting
+
+
+def test_hours_that_end_during_re_runs_are_told(tmp_path: Path) -> None:
+    now, folder = [0.0], StudyFolder(tmp_path)
+    space = small_space(max_hours=1.0, rerun={"top": 1, "seeds": 3})
+    with folder.locked():
+        driver = StudyDriver(folder, space, ListTracker(), num_trials=1, clock=lambda: now[0])
+        for _ in range(2):
+            found = driver.next_trial()
+            assert found is not None
+            _finish(driver, found[0], 0.5)
+        now[0] = 4000.0
+        assert driver.next_trial() is None
+    assert driver.selection is None
+    assert "2 re-runs of the best trials were not begun" in driver.notes[-1]
+
+
+def test_the_seconds_of_a_trial_are_those_of_all_its_attempts(tmp_path: Path) -> None:
+    folder, now = StudyFolder(tmp_path), [0.0]
+
+    def begin() -> StudyDriver:
+        driver = StudyDriver(
+            folder, small_space(), ListTracker(), num_trials=1, clock=lambda: now[0]
+        )
+        assert driver.next_trial() is not None
+        driver.start(0)
+        return driver
+
+    with folder.locked():
+        driver = begin()
+        now[0] += 100.0
+        driver.log_epoch(0, epoch_record(0, 0.5, finished=False))
+        begin()
+        now[0] += 7.0
+        driver = begin()
+        now[0] += 20.0
+        driver.log_epoch(0, epoch_record(0, 0.5, finished=True))
+        driver.conclude(0, trial_end(0, 0.5))
+        assert driver.finish(0)["seconds"] == 120.0
+
+
 def _line(state: str, num_epochs: int, by: str | None, order: str) -> dict[str, Any]:
     config = {"training": {"num_epochs": 8, "fold_order": order}}
     folds = [{}] * 3 if state == "complete" else []

@@ -8,8 +8,9 @@ from typing import Any
 import optuna
 import pytest
 
+from spectrum.config import set_paths
 from spectrum.errors import ConfigError, SearchError
-from spectrum.search.first_points import enqueued_points, first_trials
+from spectrum.search.first_points import check_sources, enqueued_points, first_trials
 from spectrum.search.folder import StudyFolder
 from spectrum.search.manifest import build_manifest
 from spectrum.search.optuna_study import TrialJournal
@@ -26,6 +27,14 @@ def earlier_study(path: Path, *, num_trials: int = 6, data: dict[str, Any] = DAT
     drive(path, num_trials=num_trials, tracker=ListTracker(), space=space)
     StudyFolder(path).write_manifest(build_manifest(space, name=path.name, data=data))
     return path
+
+
+def changed_space(**changes: Any) -> SearchSpace:
+    """The small space with other parts; base paths are dotted."""
+    mapping = small_space(**changes.pop("study", {})).model_dump(mode="python")
+    mapping["base"] = set_paths(mapping["base"], changes.pop("base", {}))
+    mapping["parameters"] |= changes.pop("parameters", {})
+    return space_from_mapping({**mapping, **changes})
 
 
 def narrower_space(**study: Any) -> SearchSpace:
@@ -158,3 +167,85 @@ def test_an_earlier_study_that_did_not_measure_an_objective_is_refused(tmp_path:
     space = small_space(warm_start=[str(folder)], objectives=["score", "seconds"])
     with pytest.raises(SearchError, match="did not measure seconds"):
         first_trials(space, data=DATA)
+
+
+def test_scores_of_configurations_that_this_space_does_not_make_are_not_told(
+    tmp_path: Path,
+) -> None:
+    folder = earlier_study(tmp_path / "earlier")
+    space = changed_space(base={"training.num_epochs": 16})
+    first = first_trials(space, data=DATA, parent=folder)
+    assert not first.told
+    best = max(lines_of(folder), key=lambda line: line["value"])
+    assert first.points[0] == best["params"]
+    assert "training.num_epochs was 4 and is 16" in first.notes[1]
+
+
+def test_what_was_fixed_there_and_is_searched_here_is_told_as_it_ran(tmp_path: Path) -> None:
+    folder = earlier_study(tmp_path / "earlier")
+    depth = lines_of(folder)[0]["config"]["model"]["depth"]
+    searched = {"model.depth": {"int": [depth, depth + 1]}}
+    space = changed_space(base={"model.depth": depth + 1}, parameters=searched)
+    first = first_trials(space, data=DATA, parent=folder)
+    assert [trial.point["model.depth"] for trial in first.told] == [depth] * 6
+    told = {
+        trial.source: space.config(trial.point).model_dump(mode="json") for trial in first.told
+    }
+    assert told == {f"{folder}/{line['number']}": line["config"] for line in lines_of(folder)}
+
+
+def test_fields_that_decide_no_number_may_differ_between_told_trials(tmp_path: Path) -> None:
+    folder = earlier_study(tmp_path / "earlier")
+    space = changed_space(base={"seed": 9, "training.stream_gib": 0.5})
+    assert len(first_trials(space, data=DATA, parent=folder).told) == 6
+
+
+def test_a_told_trial_is_not_moved_by_what_is_forbidden_now(tmp_path: Path) -> None:
+    folder = earlier_study(tmp_path / "earlier")
+    wide = [line for line in lines_of(folder) if line["params"]["preprocessing.fwhm_mm"] == 9]
+    assert 0 < len(wide) < 6
+    space = changed_space(forbid=[{"preprocessing.fwhm_mm": 9}])
+    first = first_trials(space, data=DATA, parent=folder)
+    assert len(first.told) == 6 - len(wide)
+    assert f"{len(wide)} because preprocessing.fwhm_mm = 9.0 is forbidden" in first.notes[0]
+
+
+def test_an_enqueued_point_is_never_changed_silently() -> None:
+    forbid = [{"preprocessing.fwhm_mm": 9, "model.num_heads": 8}]
+    point = {"preprocessing.fwhm_mm": 9, "model.num_heads": 8}
+    with pytest.raises(ConfigError, match=r"fwhm_mm = 9.0 with model.num_heads = 8 is forbidden"):
+        enqueued_points(changed_space(forbid=forbid, study={"enqueue": [point]}))
+
+
+def test_an_enqueued_value_has_the_type_of_its_field() -> None:
+    (point,) = enqueued_points(small_space(enqueue=[{"optimizer.lr": "1e-3"}]))
+    assert point["optimizer.lr"] == 1e-3
+    with pytest.raises(ConfigError, match=r"Point 1 .* optimizer\.lr cannot be 'fast'"):
+        enqueued_points(small_space(enqueue=[{"optimizer.lr": "fast"}]))
+
+
+def test_a_study_to_begin_from_that_is_none_is_named_with_its_kind(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    with pytest.raises(SearchError, match=r"^study\.warm_start .*nowhere"):
+        check_sources(small_space(warm_start=[str(nowhere)]))
+    with pytest.raises(SearchError, match=r"^--fork .*nowhere"):
+        check_sources(small_space(), nowhere)
+
+
+def test_quasi_random_proposals_differ_also_where_a_condition_holds(tmp_path: Path) -> None:
+    space = changed_space(
+        base={"training.noise_std": 0.0},
+        parameters={
+            "training.noise_std": {"choice": [0.0, 1.0]},
+            "training.label_smoothing": {
+                "uniform": [0.0, 0.4],
+                "when": {"training.noise_std": 1.0},
+            },
+        },
+        study={"sampler": "qmc"},
+    )
+    drive(tmp_path / "s", num_trials=10, tracker=ListTracker(), space=space)
+    points = list(params_of(tmp_path / "s").values())[1:]
+    assert all(point not in points[:place] for place, point in enumerate(points))
+    drawn = [p["training.label_smoothing"] for p in points if "training.label_smoothing" in p]
+    assert len(set(drawn)) == len(drawn) > 2

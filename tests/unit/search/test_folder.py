@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
+import threading
 from pathlib import Path
 
 import pytest
 
 from spectrum.errors import SearchError
 from spectrum.search.folder import StudyFolder
-from spectrum.search.json_lines import cut_torn_tail, read_lines
+from spectrum.search.json_lines import cut_torn_tail, read_lines, write_json
 from spectrum.search.manifest import build_manifest, refuse_change
 from spectrum.search.optuna_study import importances
 from spectrum.search.trial_json import record_from_json, record_to_json
@@ -26,6 +28,29 @@ def test_a_record_survives_json_and_nan_stays_nan() -> None:
     assert math.isnan(again.folds[0].validation_loss)
     assert record_to_json(again) == record_to_json(record)
     assert again.score == record.score
+
+
+def test_a_value_that_cannot_be_written_leaves_nothing_aside(tmp_path: Path) -> None:
+    (tmp_path / "taken.json").mkdir()
+    with pytest.raises(OSError, match="taken"):
+        write_json(tmp_path / "taken.json", {"a": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "b.json", {"a": math.nan})
+    assert [path.name for path in tmp_path.iterdir()] == ["taken.json"]
+
+
+def test_a_reader_that_looks_at_the_lock_does_not_keep_a_search_from_starting(
+    tmp_path: Path,
+) -> None:
+    folder = StudyFolder(tmp_path)
+    (tmp_path / ".lock").touch()
+    with (tmp_path / ".lock").open() as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH)
+        release = threading.Timer(0.1, fcntl.flock, (reader, fcntl.LOCK_UN))
+        release.start()
+        with folder.locked():
+            release.join()
+            assert folder.is_locked
 
 
 @pytest.mark.parametrize("num_bytes", range(1, 18))

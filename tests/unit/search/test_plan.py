@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +22,7 @@ from spectrum.search.plan import (
     plan_study,
     recipes_of,
 )
-from spectrum.search.preparation import prepare_study
+from spectrum.search.preparation import prepare_study, weights_of
 from spectrum.search.space import SearchSpace, space_from_mapping
 from spectrum.targets import read_target
 
@@ -133,6 +134,34 @@ def test_a_search_over_its_budget_or_over_the_disk_is_refused_with_the_sizes() -
     with pytest.raises(SearchError, match=r"up to 600 MiB .* 599 MiB free.*study\.disk_gib"):
         check_disk(tight, Path("shards"))
     check_disk(replace(tight, free_bytes=600 * MIB), Path("shards"))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda files: {"parameters": {"model.weights": {"ordered": files}}},
+        lambda files: {
+            "parameters": {"model.temporal_depth": {"int": [0, 1]}},
+            "derive": {
+                "model.weights": {
+                    "lookup": "model.temporal_depth",
+                    "values": dict(enumerate(files)),
+                }
+            },
+        },
+    ],
+    ids=["ordered", "derived"],
+)
+def test_every_weights_file_that_a_trial_may_start_from_has_its_digest_noted(
+    tmp_path: Path, how: Callable[[list[str]], dict[str, Any]]
+) -> None:
+    files = [str(tmp_path / f"{name}.safetensors") for name in "ab"]
+    for file in files:
+        Path(file).write_text(file)
+    base = {"model": {"weights": files[0], "amplitude_fraction": 0.0}}
+    space = space_from_mapping({"name": "t", "base": base, **how(files)})
+    expected = {file: hashlib.sha256(file.encode()).hexdigest() for file in files}
+    assert weights_of(space) == expected
 
 
 def test_a_search_that_would_be_refused_starts_nothing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 
 from spectrum.config import TrialConfig
+from spectrum.errors import ConfigError
 from spectrum.records import TrialEpochRecord
 from spectrum.search.racing import is_behind, p_of_being_worse
 from spectrum.search.settings import FoldRaceConfig
+from spectrum.search.space import space_from_mapping
 from spectrum.search.trials import TrialEnd
 from tests.unit.search.drive import drive
 from tests.unit.search.fakes import ListTracker, epoch_record, small_space, trial_end
@@ -56,6 +59,29 @@ def test_equal_configurations_are_stopped_as_seldom_as_alpha_says() -> None:
         )
         stopped += is_behind(own, best, config=config)
     assert stopped / 1500 < 0.13
+
+
+@pytest.mark.parametrize(
+    ("scheme", "order", "alpha", "is_refused"),
+    [
+        ("leave-one-run-out", "fold", 0.1, True),
+        ("leave-one-run-out", "fold", 0.0, False),
+        ("leave-one-run-out", "epoch", 0.1, False),
+        ("leave-one-subject-out", "fold", 0.1, False),
+    ],
+)
+def test_folds_that_part_a_subject_are_not_raced(
+    scheme: str, order: str, alpha: float, is_refused: bool
+) -> None:
+    mapping = small_space(pruner={"folds": {"alpha": alpha}}).model_dump(mode="python")
+    mapping["base"] |= {"target": "stage", "folds": {"scheme": scheme}}
+    mapping["base"]["training"] |= {"fold_order": order}
+    with (
+        pytest.raises(ConfigError, match=r"leave-one-run-out.* study\.pruner\.folds\.alpha to 0")
+        if is_refused
+        else nullcontext()
+    ):
+        space_from_mapping(mapping).check()
 
 
 class FoldByFold:

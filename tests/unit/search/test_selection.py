@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spectrum.cli.summary import search_json, search_text
 from spectrum.config import TrialConfig
 from spectrum.records import TrialEpochRecord
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
-from spectrum.search.selection import planned_reruns, select
+from spectrum.search.result import StudyResult
+from spectrum.search.selection import planned_reruns, select, selection_from_json
 from spectrum.search.settings import RerunConfig
 from spectrum.search.trials import TrialEnd
 from tests.unit.search.drive import drive
@@ -52,6 +54,19 @@ def line(number: int, value: float, state: str = "complete") -> dict[str, Any]:
     return {"number": number, "state": state, "value": value, "config": {"seed": 4}}
 
 
+def ended(number: int, value: float) -> dict[str, Any]:
+    """A line with all that a result tells of a trial."""
+    return {
+        **line(number, value),
+        "score": {"value": value, "ci95": [value - 0.1, value + 0.1]},
+        "params": {},
+        "config": TrialConfig().model_dump(mode="json"),
+        "stopped_by": None,
+        "num_epochs": 4,
+        "folds": [{}],
+    }
+
+
 def test_the_best_are_run_again_and_the_default_beside_them() -> None:
     lines = {n: line(n, v) for n, v in enumerate([0.5, 0.7, 0.9, 0.8])}
     lines[4] = line(4, 0.99, state="pruned")
@@ -84,7 +99,9 @@ def test_the_highest_mean_wins_and_the_default_never_unless_it_is_among_the_best
     found = select(lines, reruns, config)
     assert found is not None
     assert found.winner == 1
-    assert found.mean_of(0) == pytest.approx(0.99)
+    assert found.mean_of(0) == found.better_default == pytest.approx(0.99)
+    assert (found.beside, found.num_candidates) == ((0,), 2)
+    assert selection_from_json(json.loads(json.dumps(found.to_json()))) == found
     assert select(lines, dict(list(reruns.items())[:-1]), config) is None
 
 
@@ -98,6 +115,32 @@ def test_a_trial_whose_re_run_failed_cannot_win() -> None:
     found = select(lines, reruns, config)
     assert found is not None
     assert (found.winner, found.failed) == (1, (2,))
+
+
+@pytest.mark.parametrize(("default", "is_higher"), [(0.99, True), (0.5, False)])
+def test_a_result_counts_only_those_that_could_win_and_names_a_better_default(
+    default: float, is_higher: bool
+) -> None:
+    lines = {n: ended(n, v) for n, v in enumerate([0.5, 0.7, 0.9, 0.6])}
+    config = RerunConfig(top=2, seeds=2)
+    means = {2: 0.6, 1: 0.65, 0: default}
+    reruns = {r.number: line(r.number, means[r.of]) for r in planned_reruns(lines, config)}
+    floor = {"value": 0.5, "ci95": [0.4, 0.6]}
+    result = StudyResult(
+        study=Path("s"),
+        lines=lines,
+        floor={"floor": floor, "majority": floor, "chance": 0.5, "verdict": "v"},
+        seconds=1.0,
+        selection=select(lines, reruns, config),
+    )
+    told = result.to_json()
+    by = told["best"]["selected_by"]
+    assert "of the 2 best of 4 complete trials" in by
+    assert "this mean is selected too" in by
+    text = search_text(search_json(told, aim_repo=Path("aim"), report=Path("r.html")))
+    assert "the highest of 2 on the same subjects, selected too" in text
+    assert ("could not win, is 0.990" in by) is is_higher
+    assert ("the default's mean is higher" in text) is is_higher
 
 
 def test_luck_of_one_seed_does_not_win(tmp_path: Path) -> None:

@@ -71,6 +71,18 @@ def test_the_head_of_a_shipped_space_names_command_hardware_hours_and_result(pat
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_filter_of_a_shipped_space_is_searched_at_every_high_pass(path: Path) -> None:
+    space = read_space(path)
+    cut_off, kind = "preprocessing.high_pass_hz", "preprocessing.temporal_filter"
+    if kind not in space.parameters:
+        return
+    values = [value for value in space.parameters[cut_off].values or () if value > 0.0]
+    assert values
+    for value in values:
+        assert space.point_from({cut_off: value, kind: "butterworth"})[kind] == "butterworth"
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_space_reads_back_from_its_own_json(path: Path) -> None:
     space = read_space(path)
     plain = json.loads(json.dumps(space.model_dump(mode="json")))

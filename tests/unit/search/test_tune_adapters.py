@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from spectrum.config import TrialConfig
 from spectrum.errors import LeakageError, SearchError
+from spectrum.records import TrialEpochRecord
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
+from spectrum.search.trials import TrialEnd
 from spectrum.search.tune_adapters import num_concurrent, run_trials
-from tests.unit.search.fakes import NUM_EPOCHS, ListTracker, PlantedObjective, small_space
+from tests.unit.search.fakes import (
+    NUM_EPOCHS,
+    ListTracker,
+    PlantedObjective,
+    epoch_record,
+    small_space,
+    trial_end,
+)
 from tests.unit.search.test_driver import lines_of, params_of, states_in_journal
 
 on_ray = pytest.mark.usefixtures("ray_session")
@@ -109,6 +120,27 @@ def test_leakage_in_a_worker_stops_the_study(tmp_path: Path) -> None:
     with pytest.raises(LeakageError, match="two sides"):
         search(tmp_path / "s", 30, partial(PlantedObjective, {1: "leak"}), max_concurrent=1)
     assert len(lines_of(tmp_path / "s")) == 2
+
+
+class SlowBest(PlantedObjective):
+    """Trial 1 takes long and scores highest; all others score the same."""
+
+    def __call__(
+        self, number: int, config: TrialConfig
+    ) -> Generator[TrialEpochRecord, None, TrialEnd]:
+        time.sleep(4.0 if number == 1 else 0.0)
+        yield epoch_record(0, 0.9 if number == 1 else 0.5, finished=True)
+        return trial_end(number, 0.5)
+
+
+@pytest.mark.ray
+@on_ray
+def test_patience_that_a_running_trial_renews_does_not_end_the_study(tmp_path: Path) -> None:
+    driver, _ = search(tmp_path / "s", 6, partial(SlowBest), max_concurrent=2, patience_trials=2)
+    order = [line["number"] for line in lines_of(tmp_path / "s")]
+    assert sorted(order) == list(range(6))
+    assert order.index(1) == 3
+    assert driver.num_left == 0
 
 
 @pytest.mark.ray
