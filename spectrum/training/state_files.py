@@ -171,7 +171,8 @@ class FoldStateFiles:
             )
         if content["identity"] != self._identity:
             raise _DamageError(
-                f"{self.folder / name} is of another configuration, fold or set of shards"
+                f"{self.folder / name} is of another configuration, fold or set of shards, or of "
+                "other classes, or of another device, number of workers or version of the model"
             )
         kept = content["kept"]
         state = FitState(
