@@ -5,7 +5,7 @@ Names of fields joined by dots are *config paths* (``preprocessing.fwhm_mm``); s
 """
 
 from spectrum.config.data import DataConfig
-from spectrum.config.model import ModelConfig
+from spectrum.config.model import MODEL_VERSION, ModelConfig
 from spectrum.config.paths import config_paths, get_path, nearest, set_paths
 from spectrum.config.preprocessing import PreprocessingConfig
 from spectrum.config.reading import (
@@ -27,6 +27,7 @@ from spectrum.config.trial import (
 from spectrum.config.weights import digest_weights, pin_weights
 
 __all__ = [
+    "MODEL_VERSION",
     "DataConfig",
     "FoldsConfig",
     "ModelConfig",

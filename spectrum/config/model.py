@@ -6,13 +6,17 @@ torch; what the data must tell of millimetres and seconds (``spectrum.data.place
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from spectrum.config.frozen import FrozenConfig
 
-__all__ = ["ModelConfig"]
+__all__ = ["MODEL_VERSION", "ModelConfig"]
+
+MODEL_VERSION: Final = 2
+"""Raised when a configuration and a seed come to mean other numbers: other architecture, other
+fresh weights, other steps of training. Studies and trainings of another version do not go on."""
 
 Pooling = Literal["cls", "mean", "attention", "position"]
 

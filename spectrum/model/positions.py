@@ -21,6 +21,11 @@ SECONDS_WAVELENGTHS: Final = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512
 """From twice the shortest usual repetition time to more than the length of a run."""
 
 
+STD_OF_TRUNCATED: Final = 0.8796256610342398
+"""Standard deviation of a standard normal cut at +-2: its variance is
+``1 - 4 phi(2) / (2 Phi(2) - 1)`` (Johnson, Kotz & Balakrishnan 1994, section 10.1)."""
+
+
 class WavePositions(nn.Module):
     """``W [sin(2 pi x / wavelength); cos(2 pi x / wavelength)]`` of a position x.
 
@@ -48,5 +53,13 @@ class WavePositions(nn.Module):
 
 
 def table(num_tokens: int, width: int, *, std: float) -> nn.Parameter:
-    """Return fresh vectors (1, P, D), one for each index."""
-    return nn.Parameter(std * nn.init.trunc_normal_(torch.empty(1, num_tokens, width)))
+    """Return fresh vectors (1, P, D), one for each index, normal and cut at +-2 of it.
+
+    Parameters
+    ----------
+    num_tokens : P
+    width : D
+    std : of the values, after the cut
+    """
+    cut = nn.init.trunc_normal_(torch.empty(1, num_tokens, width), a=-2.0, b=2.0)
+    return nn.Parameter(std / STD_OF_TRUNCATED * cut)

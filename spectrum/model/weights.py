@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,25 +73,35 @@ def start_from_weights(encoder: Encoder, config: ModelConfig) -> tuple[str, ...]
 
 
 def _read(path: Path, sha256: str | None) -> Tensors:
+    """Return the tensors of a file, which other encoders of this process may share."""
     if not path.is_file():
         raise CheckpointError(
             f"model.weights is {path}, where no file is. Give the path of a .safetensors file "
             "with the weights of a timm ViT, or null."
         )
-    content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
+    status = path.stat()
+    found, tensors = _read_once(path.absolute(), status.st_mtime_ns, status.st_size)
     if sha256 not in (None, found):
         raise CheckpointError(
             f"{path} has the SHA-256 {found}, and the trial was begun with {sha256}. "
             "Restore the file; other weights are another trial."
         )
+    return dict(tensors)
+
+
+@lru_cache(maxsize=1)
+def _read_once(path: Path, mtime_ns: int, size: int) -> tuple[str, Tensors]:
+    """Return the digest and the tensors of a file, read once for the folds of a trial."""
+    del mtime_ns, size
+    content = path.read_bytes()
     try:
-        return {name: tensor.float() for name, tensor in load(content).items()}
+        tensors = {name: tensor.float() for name, tensor in load(content).items()}
     except SafetensorError as err:
         raise CheckpointError(
             f"{path} is no safetensors file ({err}). Pickled checkpoints are not read: save the "
             "weights of a timm model with safetensors.torch.save_file."
         ) from None
+    return hashlib.sha256(content).hexdigest(), tensors
 
 
 def _read_header(path: Path, config: ModelConfig) -> Mapping[str, Any]:
@@ -166,7 +177,7 @@ def _fit_positions(
     old_prefix = positions_1ND.shape[1] - math.prod(old_grid)
     prefix = min(own_prefix, old_prefix)
     fitted: Tensor = resample_abs_pos_embed(
-        positions_1ND[:, old_prefix - prefix :] if prefix < old_prefix else positions_1ND,
+        torch.cat([positions_1ND[:, :prefix], positions_1ND[:, old_prefix:]], dim=1),
         new_size=new_grid,
         old_size=list(old_grid),
         num_prefix_tokens=prefix,

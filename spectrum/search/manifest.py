@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import spectrum
+from spectrum.config import MODEL_VERSION
 from spectrum.data.recipe import STEP_VERSIONS
 from spectrum.errors import SearchError
 from spectrum.search.space import SearchSpace
@@ -125,12 +126,13 @@ def manifest_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> di
 
 
 def versions() -> dict[str, Any]:
-    """Return the versions of Spectrum, Python, the libraries and the steps of a recipe."""
+    """Return the versions of Spectrum, Python, the libraries, the steps of a recipe, the model."""
     return {
         "spectrum": spectrum.__version__,
         "python": platform.python_version(),
         **{name: _version_of(name) for name in LIBRARIES},
         "steps": dict(STEP_VERSIONS),
+        "model": MODEL_VERSION,
     }
 
 
@@ -156,7 +158,7 @@ def _version_of(name: str) -> str | None:
 
 
 def _code(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {"spectrum": told["spectrum"], "steps": told["steps"]}
+    return {name: told.get(name) for name in ("spectrum", "steps", "model")}
 
 
 def differences(before: Any, now: Any, path: str = "") -> Iterator[tuple[str, str]]:

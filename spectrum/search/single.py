@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from spectrum.config import TrialConfig, pin_weights
+from spectrum.config import MODEL_VERSION, TrialConfig, fingerprint, pin_weights
 from spectrum.data.bids import index_bids
 from spectrum.data.folds import fold_manifest
 from spectrum.data.pipeline import prepare
@@ -140,7 +140,12 @@ def train_single(
     data, feeding_notes = _open(shards, target, config)
     folds = draw_trial_folds(data, config)
     manifest = fold_manifest(folds, data.table, config.folds)
-    _begin(out, config, {"shards": data.content_hash, "folds": manifest["content_hash"]}, resume)
+    fingerprints = {
+        "shards": data.content_hash,
+        "folds": manifest["content_hash"],
+        "target": fingerprint(target.model_dump(mode="json")),
+    }
+    _begin(out, config, fingerprints, resume)
     floor = measure_floor(shards, data.table, folds, target=target, scheme=config.folds.scheme)
     write_json(out / "folds.json", manifest)
     watch = _Watch(out / SECONDS_NAME, config, len(folds), on_epoch)
@@ -189,11 +194,18 @@ def _refuse_wrong_start(out: Path, *, resume: bool) -> None:
 
 def _begin(out: Path, config: TrialConfig, data: Mapping[str, str], resume: bool) -> None:
     """Write what a training begins with, or refuse to continue one with anything else."""
-    now = {"config": config.model_dump(mode="json"), "data": dict(data)}
+    now = {
+        "config": config.model_dump(mode="json"),
+        "data": dict(data),
+        "code": {"model": MODEL_VERSION},
+    }
     if not resume:
         write_json(out / BEGUN_NAME, now)
         return
     free = {f"config.training.{name}" for name in FREE_TO_CHANGE}
+    if config.model.weights_sha256 is not None:
+        # The digest says which weights; the file may have moved.
+        free.add("config.model.weights")
     found = [
         told for path, told in differences(read_json(out / BEGUN_NAME), now) if path not in free
     ]

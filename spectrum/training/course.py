@@ -7,6 +7,7 @@ from its state: whoever follows sees the records of an undisturbed fit. Not here
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import deque
 from dataclasses import asdict, replace
@@ -15,13 +16,14 @@ from typing import Any, Final
 
 import torch
 
-from spectrum.config import TrialConfig
-from spectrum.data.units import Fold
+from spectrum.config import MODEL_VERSION, TrialConfig, canonical_json
+from spectrum.data.units import Fold, SequenceTable
 from spectrum.records import EpochRecord, FoldRecord
-from spectrum.training.feeds import Feed
+from spectrum.training.feeds import Feed, Sequences
 from spectrum.training.fold_fit import FoldFit
 from spectrum.training.place import Place
 from spectrum.training.state_files import FoldStateFiles, StateFolder
+from spectrum.training.together import all_begin, check_same_epoch
 
 __all__ = ["FREE_TO_CHANGE", "FoldCourse", "folder_of_fold", "identity_of"]
 
@@ -42,6 +44,13 @@ class FoldCourse:
     ----------
     states : where the trial's states lie, or None to keep none
     num_together : folds that are fitted in turn and wait for each other
+
+    Raises
+    ------
+    CheckpointError
+        Where a state cannot be taken, or workers read states of different epochs.
+    TrainingError
+        Where another worker could not begin.
     """
 
     def __init__(
@@ -55,19 +64,18 @@ class FoldCourse:
         num_together: int = 1,
     ) -> None:
         self.fold = fold
-        self._fit: FoldFit | None = FoldFit(feed, fold, config, place=place)
         self._told: deque[EpochRecord] = deque()
         self._unsaved: list[EpochRecord] = []
         self._saves = states is not None and place.parallel.rank == 0
         self._every_epochs = states.every_epochs if states is not None else 1
-        self._files = None if states is None else _files(states, feed, fold, config)
-        state = self._files.read() if self._files is not None else None
-        if state is not None:
-            self._fit.restore(state)
-            self._told.extend(state.records)
-        self._waits_on_host = _waits_on_host(self._fit, config, place, num_together)
+        self._files = None if states is None else _files(states, feed, fold, config, place)
+        what = f"fold {fold.name}"
+        fit = all_begin(place, what, lambda: self._begun(FoldFit(feed, fold, config, place=place)))
+        check_same_epoch(place, what, fit.epoch)
+        self._fit: FoldFit | None = fit
+        self._waits_on_host = _waits_on_host(fit, config, place, num_together)
         if self._waits_on_host:
-            self._fit.stepper.move(HOST)
+            fit.stepper.move(HOST)
 
     @property
     def is_finished(self) -> bool:
@@ -103,6 +111,14 @@ class FoldCourse:
         notes = self._files.notes if self._files is not None else ()
         return replace(record, notes=(*record.notes, *notes))
 
+    def _begun(self, fit: FoldFit) -> FoldFit:
+        """Return a fresh fit where its state left off, with its records to be told."""
+        state = self._files.read() if self._files is not None else None
+        if state is not None:
+            fit.restore(state)
+            self._told.extend(state.records)
+        return fit
+
     def _save_if_due(self, fit: FoldFit) -> None:
         assert self._files is not None
         if fit.is_finished or len(self._unsaved) >= self._every_epochs:
@@ -110,12 +126,30 @@ class FoldCourse:
             self._unsaved = []
 
 
-def identity_of(data_hash: str, fold: Fold, config: TrialConfig) -> dict[str, Any]:
-    """Return what decides the numbers of a fold: configuration, data and sides of the fold."""
+def identity_of(
+    source: Sequences, fold: Fold, config: TrialConfig, *, place: Place
+) -> dict[str, Any]:
+    """Return what decides the numbers of a fold, as plain JSON.
+
+    Configuration, volumes, sequences with their classes, sides of the fold, version of the model,
+    and what ``auto`` came to here: device, precision and number of workers.
+    """
     told = config.model_dump(mode="json")
     for name in FREE_TO_CHANGE:
         del told["training"][name]
-    return {"config": told, "data": data_hash, "fold": asdict(fold)}
+    if config.model.weights_sha256 is not None:
+        # The digest says which weights; where the file lies decides no number.
+        del told["model"]["weights"]
+    return {
+        "config": told,
+        "data": source.content_hash,
+        "sequences": _digest_of_sequences(source.table),
+        "fold": asdict(fold),
+        "model_version": MODEL_VERSION,
+        "device": place.device.type,
+        "dtype": str(place.dtype),
+        "num_workers": place.num_workers,
+    }
 
 
 def folder_of_fold(parent: Path, fold: Fold) -> Path:
@@ -132,10 +166,20 @@ def _waits_on_host(fit: FoldFit, config: TrialConfig, place: Place, num_together
     return not place.has_room_for(num_together * TENSORS_PER_WEIGHT * num_bytes)
 
 
-def _files(states: StateFolder, feed: Feed, fold: Fold, config: TrialConfig) -> FoldStateFiles:
+def _digest_of_sequences(table: SequenceTable) -> str:
+    """Return a digest of which volumes make which sequence, and of their classes."""
+    digest = hashlib.sha256(canonical_json([table.classes, table.offsets.tolist()]).encode())
+    for array in (table.run_of_sequence, table.start_of_sequence, table.class_of_sequence):
+        digest.update(array.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _files(
+    states: StateFolder, feed: Feed, fold: Fold, config: TrialConfig, place: Place
+) -> FoldStateFiles:
     return FoldStateFiles(
         folder_of_fold(states.path, fold),
-        identity=identity_of(feed.source.content_hash, fold, config),
+        identity=identity_of(feed.source, fold, config, place=place),
         table=feed.source.table,
         begins_again=states.begins_again,
         spare_bytes=states.spare_bytes,

@@ -1,7 +1,7 @@
 """What a fit asks of the data, and which feed answers: one reader, whatever the volumes lie in.
 
-A feed gives the same numbers in the same order in every mode. Not here: which mode is taken
-(``feeding``), and how each reads (``resident``, ``run_feed``).
+A feed gives the same numbers in the same order in every mode, in the unit of the recipe.
+Not here: which mode is taken (``feeding``), and how each reads (``resident``, ``run_feed``).
 """
 
 from __future__ import annotations

@@ -84,8 +84,7 @@ class FoldFit:
             config=config,
             place=place,
         )
-        if config.optimizer.accumulation_steps == "auto":
-            self.stepper.num_parts = self._probed_num_parts()
+        self._knows_parts = config.optimizer.accumulation_steps != "auto"
         self.evaluator = Evaluator(
             feed=feed,
             fold=fold,
@@ -97,6 +96,8 @@ class FoldFit:
 
     def advance(self) -> EpochRecord:
         """Train one epoch, predict the held-out side, and decide whether to go on."""
+        if not self._knows_parts:
+            self.stepper.num_parts, self._knows_parts = self._probed_num_parts(), True
         with own_rng(self._seed("epoch", self.place.parallel.rank), self.place.device):
             totals = self._train_epoch()
         validation = self.evaluator.evaluate(self.model, self.fold.validation)
@@ -148,11 +149,14 @@ class FoldFit:
             tensors={} if self.is_finished else tensors_of(model, optimizer),
             scaler=self.stepper.scaler.state_dict(),
             kept=kept,
+            num_parts=self.stepper.num_parts,
         )
 
     def restore(self, state: FitState) -> None:
         """Go on from a state, with the records of the epochs that it has done."""
         self.epoch, self.is_finished = state.epoch, state.is_finished
+        # Another memory would give other parts, and those other numbers of dropout.
+        self.stepper.num_parts, self._knows_parts = state.num_parts, True
         if not state.is_finished:
             put_back(state.tensors, self.model, self.stepper.optimizer)
             self.stepper.scaler.load_state_dict(dict(state.scaler))
@@ -202,7 +206,8 @@ class FoldFit:
     def _probed_num_parts(self) -> int:
         num_sequences = math.ceil(self.config.training.batch_size / self.place.num_workers)
         with own_rng(self._seed("probe"), self.place.device):
-            return probed_num_parts(self.stepper, num_sequences=num_sequences)
+            num_parts = probed_num_parts(self.stepper, num_sequences=num_sequences)
+        return self.place.largest(num_parts)
 
     def _mixing(self, batch: Tensor, batch_index: int) -> Mixing | None:
         alpha = self.config.training.mixup_alpha

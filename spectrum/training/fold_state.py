@@ -33,8 +33,8 @@ class FitState:
     """A fold between two epochs.
 
     ``epoch`` counts the epochs done; ``tensors`` are those of model and optimiser, none where the
-    fold is finished; ``scaler`` is that of the loss, empty without one; ``records`` are those of
-    the epochs done.
+    fold is finished; ``scaler`` is that of the loss, empty without one; ``num_parts`` is into how
+    many parts a batch is computed; ``records`` are those of the epochs done.
     """
 
     epoch: int
@@ -42,6 +42,7 @@ class FitState:
     tensors: Mapping[str, Tensor]
     scaler: Mapping[str, float]
     kept: KeptState | None
+    num_parts: int = 1
     records: tuple[EpochRecord, ...] = ()
 
 

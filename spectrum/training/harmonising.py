@@ -24,6 +24,7 @@ from spectrum.data.harmonisation import (
     inside_of,
 )
 from spectrum.data.units import Fold, SequenceData, SequenceRuns, SequenceTable
+from spectrum.training.factors import factor_of
 from spectrum.training.feeds import Feed
 
 __all__ = [
@@ -49,13 +50,12 @@ class MeasuredRuns:
     def __init__(self, source: SequenceData | SequenceRuns) -> None:
         table = source.table
         self.dataset_of_run = {unit.run_index: unit.key.dataset for unit in table.units}
-        self.factor_of_run = {run: _factor(table, run) for run in table.used_runs}
         self.moments_of_run: dict[int, RunMoments] = {}
         self.row_of_run = {run: row for row, run in enumerate(table.used_runs)}
         self.inside_RSHW = np.zeros((len(table.used_runs), *source.volume_shape), dtype=bool)
         for run in table.used_runs:
             slices_VSHW = _read_run(source, run)
-            factor = self.factor_of_run[run]
+            factor = factor_of(table, run)
             self.moments_of_run[run] = RunMoments.of(slices_VSHW, factor=factor)
             self.inside_RSHW[self.row_of_run[run]] = inside_of(slices_VSHW)
 
@@ -74,7 +74,7 @@ class HarmonisedFeed:
 
     Parameters
     ----------
-    feed : of the stored values
+    feed : in the unit of the recipe
     runs : measured on the same data
     fold : its training units decide the scales
     inside_RSHW : masks of ``runs``, on the device
@@ -89,7 +89,7 @@ class HarmonisedFeed:
         table = feed.source.table
         self.harmonisation = runs.fit(table, fold)
         used = [(run, runs.scale_of_run(self.harmonisation, run)) for run in table.used_runs]
-        factors = [runs.factor_of_run[run] / scale.sd for run, scale in used]
+        factors = [1.0 / scale.sd for _, scale in used]
         shifts = [-scale.mean / scale.sd for _, scale in used]
         rows = np.array([runs.row_of_run[run] for run in table.run_of_sequence.tolist()])
         self._row_of_sequence = torch.from_numpy(rows).to(self.device)
@@ -116,7 +116,7 @@ class FoldFeeds:
 
     Parameters
     ----------
-    feed : of the stored values
+    feed : in the unit of the recipe
     """
 
     def __init__(self, feed: Feed) -> None:
@@ -128,11 +128,11 @@ class FoldFeeds:
         self.device = feed.device
 
     def level(self, sequences: Tensor) -> float:
-        """Return the level of the stored values."""
+        """Return the level in the unit of the recipe."""
         return self._feed.level(sequences)
 
     def iter_read(self, parts: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Yield the stored values."""
+        """Yield the slices in the unit of the recipe."""
         return self._feed.iter_read(parts)
 
     def of_fold(self, fold: Fold) -> HarmonisedFeed:
@@ -153,10 +153,6 @@ def feed_of_fold(feed: Feed, fold: Fold) -> Feed:
 def harmonisation_of(feed: Feed) -> Harmonisation | None:
     """Return the scales of a fold's feed; None where the trial does not harmonise."""
     return feed.harmonisation if isinstance(feed, HarmonisedFeed) else None
-
-
-def _factor(table: SequenceTable, run: int) -> float:
-    return table.factor_of_run[run] if table.factor_of_run else 1.0
 
 
 def _read_run(source: SequenceData | SequenceRuns, run: int) -> NDArray[np.float16]:

@@ -2,8 +2,9 @@
 
 Two small parts are computed once each, and their peak memory tells what a larger part would take:
 memory grows by the same amount with each sequence. No real step is ever tried to see whether it
-breaks, and the numbers of a fit are those of the whole batch whatever it is divided into. Not
-here: how a part is computed (``step``).
+breaks. Loss and gradient are those of the whole batch but for rounding, whatever it is divided
+into; dropout is drawn part by part and is another one with other parts, so that a fold keeps the
+number that it began with, across stops too. Not here: how a part is computed (``step``).
 """
 
 from __future__ import annotations

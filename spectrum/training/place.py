@@ -61,6 +61,12 @@ class Place:
             distributed.all_reduce(tensor)
         return tensor
 
+    def largest(self, count: int) -> int:
+        """Return the largest of the counts of all workers."""
+        counts = torch.zeros(self.num_workers, dtype=torch.int64, device=self.device)
+        counts[self.parallel.rank] = count
+        return int(self.sum(counts).max())
+
     def autocast(self) -> torch.autocast:
         """Return the context of the forward pass; float32 changes nothing."""
         return torch.autocast(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spectrum.data.units import SequenceData
+from spectrum.training.factors import RecipeUnit
 from spectrum.training.levels import VolumeSum, places_looked_at, root_mean_square, sum_of_volume
 
 __all__ = ["ResidentData"]
@@ -23,6 +24,7 @@ class ResidentData:
     first_volume: Tensor
     class_index: Tensor
     offsets: Tensor
+    unit: RecipeUnit
 
     @classmethod
     def place(cls, data: SequenceData, device: torch.device) -> ResidentData:
@@ -33,6 +35,7 @@ class ResidentData:
             first_volume=torch.from_numpy(data.first_volume_of_sequence).to(device),
             class_index=torch.from_numpy(data.table.class_of_sequence).to(device),
             offsets=torch.from_numpy(data.table.offsets).to(device),
+            unit=RecipeUnit(data.table, device),
         )
 
     def level(self, sequences: Tensor) -> float:
@@ -48,10 +51,11 @@ class ResidentData:
         return self.slices_VSHW.device
 
     def read(self, sequences: Tensor) -> Tensor:
-        """Return the float32 slices (B, T, S, H, W) of some sequences (B,)."""
+        """Return the float32 slices (B, T, S, H, W) of some sequences (B,), in recipe units."""
         rows_BT = self.first_volume[sequences][:, None] + self.offsets
         slices = self.slices_VSHW.index_select(0, rows_BT.flatten())
-        return slices.view(*rows_BT.shape, *slices.shape[1:]).float()
+        slices_BTSHW = slices.view(*rows_BT.shape, *slices.shape[1:]).float()
+        return self.unit.of_slices(slices_BTSHW, sequences)
 
     def iter_read(self, parts: Sequence[Tensor]) -> Iterator[Tensor]:
         """Yield the float32 slices (B, T, S, H, W) of each part (B,) of sequences, in order."""
@@ -62,4 +66,4 @@ class ResidentData:
         for run, volumes in places:
             rows = torch.from_numpy(volumes + self.source.first_volume_of_run[run])
             slices = self.slices_VSHW.index_select(0, rows.to(self.device)).cpu().numpy()
-            yield from map(sum_of_volume, slices)
+            yield from (self.unit.of_sum(sum_of_volume(volume), run) for volume in slices)

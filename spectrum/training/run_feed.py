@@ -21,6 +21,7 @@ from torch import Tensor
 
 from spectrum.data.read_ahead import iter_ahead
 from spectrum.data.units import SequenceRuns
+from spectrum.training.factors import RecipeUnit
 from spectrum.training.levels import VolumeSum, places_looked_at, root_mean_square, sum_of_volume
 
 __all__ = ["RunCache", "RunFeed"]
@@ -51,6 +52,7 @@ class RunFeed:
         self.class_index = torch.from_numpy(source.table.class_of_sequence).to(device)
         self._cache = RunCache(source.read_run, capacity_bytes=capacity_bytes)
         self._sums_of_run: dict[int, list[VolumeSum]] = {}
+        self._unit = RecipeUnit(source.table, device)
 
     def level(self, sequences: Tensor) -> float:
         """Return the root mean square of the voxels that are not zero, 1.0 where all are.
@@ -62,8 +64,11 @@ class RunFeed:
     def iter_read(self, parts: Sequence[Tensor]) -> Iterator[Tensor]:
         """Yield the float32 slices (B, T, S, H, W) of each part (B,) of sequences, in order."""
         indices = [part.cpu().numpy() for part in parts]
-        for slices_BTSHW in self._iter_gathered(indices):
-            yield torch.from_numpy(slices_BTSHW).to(self.device, non_blocking=True).float()
+        for part, stored_BTSHW in zip(parts, self._iter_gathered(indices), strict=True):
+            slices_BTSHW = (
+                torch.from_numpy(stored_BTSHW).to(self.device, non_blocking=True).float()
+            )
+            yield self._unit.of_slices(slices_BTSHW, part)
 
     def _iter_gathered(self, parts: Sequence[NDArray[np.int64]]) -> Iterator[Slices]:
         if self.source.is_in_memory:
@@ -102,13 +107,16 @@ class RunFeed:
 
     def _iter_sums(self, sequences: Tensor) -> Iterator[VolumeSum]:
         for run, volumes in places_looked_at(self.source.table, sequences.cpu().numpy()):
-            if self.source.is_in_memory:
-                yield from map(sum_of_volume, self.source.read_run(run)[volumes])
-                continue
-            if run not in self._sums_of_run:
-                slices_VSHW = np.ascontiguousarray(self.source.read_run(run))
-                self._sums_of_run[run] = [sum_of_volume(volume) for volume in slices_VSHW]
-            yield from (self._sums_of_run[run][volume] for volume in volumes)
+            for told in self._iter_stored_sums(run, volumes):
+                yield self._unit.of_sum(told, run)
+
+    def _iter_stored_sums(self, run: int, volumes: NDArray[np.int64]) -> Iterator[VolumeSum]:
+        if self.source.is_in_memory:
+            return map(sum_of_volume, self.source.read_run(run)[volumes])
+        if run not in self._sums_of_run:
+            slices_VSHW = np.ascontiguousarray(self.source.read_run(run))
+            self._sums_of_run[run] = [sum_of_volume(volume) for volume in slices_VSHW]
+        return (self._sums_of_run[run][volume] for volume in volumes)
 
 
 class RunCache:

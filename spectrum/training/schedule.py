@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import torch
 from torch import nn
@@ -10,6 +11,9 @@ from torch import nn
 from spectrum.config import OptimizerConfig
 
 __all__ = ["build_optimizer", "lr_at", "set_lr"]
+
+POSITIONS: Final = ("slice_position", "temporal_position")
+"""Parts of the model that place slices and volumes."""
 
 
 def lr_at(step: int, *, num_steps: int, config: OptimizerConfig) -> float:
@@ -46,6 +50,8 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def _is_decayed(name: str, parameter: nn.Parameter) -> bool:
-    word = name.rpartition(".")[2]
+    *owners, word = name.split(".")
     is_position = "position" in word or "pos_embed" in word or "token" in word
-    return parameter.ndim >= 2 and not is_position
+    # Waves of millimetres and seconds have a map in the place of a table.
+    is_map_of_waves = any(owner in POSITIONS for owner in owners)
+    return parameter.ndim >= 2 and not (is_position or is_map_of_waves)

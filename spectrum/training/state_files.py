@@ -34,7 +34,7 @@ from spectrum.training.fold_state import FitState, KeptState
 
 __all__ = ["FoldStateFiles", "StateFolder"]
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 STATE_NAME: Final = "state.json"
 PREVIOUS_NAME: Final = "previous.json"
 RECORDS_NAME: Final = "records.jsonl"
@@ -140,6 +140,7 @@ class FoldStateFiles:
             "epoch": state.epoch,
             "is_finished": state.is_finished,
             "scaler": dict(state.scaler),
+            "num_parts": state.num_parts,
             "records": self._append(records),
             "last": self._write_tensors(f"last-{state.epoch:05d}", state.tensors),
             "kept": self._write_kept(state.kept),
@@ -171,13 +172,15 @@ class FoldStateFiles:
             )
         if content["identity"] != self._identity:
             raise _DamageError(
-                f"{self.folder / name} is of another configuration, fold or set of shards"
+                f"{self.folder / name} is of another configuration, fold or set of shards, or of "
+                "other classes, or of another device, number of workers or version of the model"
             )
         kept = content["kept"]
         state = FitState(
             epoch=content["epoch"],
             is_finished=content["is_finished"],
             scaler=content["scaler"],
+            num_parts=content["num_parts"],
             tensors=self._read_tensors(content["last"]),
             kept=kept
             and KeptState(kept["epoch"], kept["monitor_loss"], self._read_tensors(kept["file"])),

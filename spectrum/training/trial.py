@@ -17,10 +17,11 @@ from spectrum.data.units import Fold
 from spectrum.records import EpochRecord, FoldRecord, TrialEpochRecord
 from spectrum.scores import score_predictions
 from spectrum.training.course import FoldCourse
-from spectrum.training.feeds import Sequences, build_feed
+from spectrum.training.feeds import Feed, Sequences, build_feed
 from spectrum.training.harmonising import trial_feed
 from spectrum.training.place import Parallel, Place
 from spectrum.training.state_files import StateFolder
+from spectrum.training.together import all_begin
 
 __all__ = ["draw_trial_folds", "fit_trial"]
 
@@ -64,9 +65,11 @@ def fit_trial(
     ------
     CheckpointError
         Where states are damaged, or of another configuration or data.
+    TrainingError
+        Where another worker could not begin.
     """
     place = Place.choose(config.training, parallel)
-    feed = trial_feed(build_feed(data, place.device, config.training), config.training)
+    feed = all_begin(place, "the trial", lambda: _feed(data, config, place))
     by_fold = config.training.fold_order == "fold"
     num_together = 1 if by_fold else len(folds)
     courses = (
@@ -80,6 +83,10 @@ def fit_trial(
         ended |= {course.fold.name: course.finish(checkpoints) for course in over}
         yield _record(data, epoch, last, ended, finished=len(ended) == len(folds))
     return tuple(ended.values())
+
+
+def _feed(data: Sequences, config: TrialConfig, place: Place) -> Feed:
+    return trial_feed(build_feed(data, place.device, config.training), config.training)
 
 
 Round = tuple[list[EpochRecord], Sequence[FoldCourse]]

@@ -27,6 +27,7 @@ from spectrum.data.units import Fold
 from spectrum.errors import (
     CheckpointError,
     ConfigError,
+    DataError,
     LeakageError,
     SpectrumError,
     TrainingError,
@@ -36,9 +37,10 @@ from spectrum.targets import read_target
 from spectrum.training.feeding import open_sequences
 from spectrum.training.feeds import Sequences
 from spectrum.training.node_copies import NodeCopies
-from spectrum.training.place import Parallel
+from spectrum.training.place import Parallel, Place
 from spectrum.training.record_lines import FollowedRecords, append_record, cut_to_lines
 from spectrum.training.state_files import StateFolder
+from spectrum.training.together import all_begin
 from spectrum.training.trial import draw_trial_folds, fit_trial
 
 __all__ = ["fit_trial_on_workers"]
@@ -52,8 +54,9 @@ RAY_NAME = "train"
 STATE_NAME = "state"
 """Folder of the states of an unfinished fit."""
 
-MET_BY_ALL = (CheckpointError, ConfigError, LeakageError, TrainingError)
-"""Errors that all workers raise at the same step, so that none is left waiting for the others."""
+MET_BY_ALL = (CheckpointError, ConfigError, DataError, LeakageError, TrainingError)
+"""Errors that all workers raise at the same step, so that none is left waiting for the others:
+what one meets alone before the first step, ``together`` lets all raise."""
 
 R = TypeVar("R")
 
@@ -185,11 +188,12 @@ def _fit_own_part(job: dict[str, Any]) -> Fitted:
     context = train.get_context()
     parallel = Parallel(rank=context.get_world_rank(), num_workers=context.get_world_size())
     config = TrialConfig.model_validate(job["config"])
-    data = _read(Path(job["shards"]), config, NodeCopies())
+    place = Place.choose(config.training, parallel)
+    data, folds = all_begin(place, "the trial", lambda: _opened(job, config))
     storage = Path(job["storage"])
     fitting = fit_trial(
         data,
-        job["folds"] or draw_trial_folds(data, config),
+        folds,
         config,
         parallel=parallel,
         checkpoints=storage / "checkpoints",
@@ -219,6 +223,7 @@ def _collect(
             append_record(storage / RECORDS_NAME, record)
 
 
-def _read(path: Path, config: TrialConfig, copies: NodeCopies) -> Sequences:
-    shards, target = ShardSet.open(path), read_target(config.target)
-    return open_sequences(shards, target, config, copies=copies).data
+def _opened(job: dict[str, Any], config: TrialConfig) -> tuple[Sequences, Sequence[Fold]]:
+    shards, target = ShardSet.open(Path(job["shards"])), read_target(config.target)
+    data = open_sequences(shards, target, config, copies=NodeCopies()).data
+    return data, job["folds"] or draw_trial_folds(data, config)

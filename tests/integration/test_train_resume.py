@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from spectrum.config import TrialConfig, set_paths
+import spectrum.targets
+from spectrum.config import MODEL_VERSION, TrialConfig, set_paths
 from spectrum.data.bids import index_bids
 from spectrum.data.folds import draw_folds, fold_manifest, write_folds
 from spectrum.data.pipeline import prepare
@@ -97,6 +98,27 @@ def test_a_wrong_start_of_a_training_is_refused_with_what_to_do(
         train("t", resume=True)
     with pytest.raises(SearchError, match=r"t exists already\. Give another folder"):
         train("t")
+
+
+def test_a_training_whose_target_file_was_edited_is_refused(
+    train: Callable[..., TrainResult], tmp_path: Path
+) -> None:
+    """Early and late change places: folds and volumes stay, and every label is another."""
+    shipped = Path(spectrum.targets.__file__).with_name("early_late.yaml")
+    target = tmp_path / "mine.yaml"
+    text = shipped.read_text(encoding="utf-8").replace("name: early_late", "name: mine")
+    target.write_text(text, encoding="utf-8")
+    paths = {"target": str(target)}
+    with pytest.raises(KeyboardInterrupt):
+        train("t", stop_at=0, paths=paths)
+    begun = json.loads((tmp_path / "t/train.json").read_text())
+    assert begun["code"] == {"model": MODEL_VERSION}
+    swapped = text.replace("class: early", "class: x").replace("class: late", "class: early")
+    target.write_text(swapped.replace("class: x", "class: late"), encoding="utf-8")
+    with pytest.raises(SearchError, match=r"data\.target was .* and is .*Restore"):
+        train("t", resume=True, paths=paths)
+    target.write_text(text, encoding="utf-8")
+    train("t", resume=True, paths=paths)
 
 
 def test_a_trial_of_a_study_goes_on_from_its_last_epoch(

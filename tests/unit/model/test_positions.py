@@ -19,6 +19,14 @@ def test_fresh_waves_are_as_large_as_fresh_vectors(std: float) -> None:
         assert fresh.detach().std().item() == pytest.approx(std, rel=0.15)
 
 
+@pytest.mark.parametrize("std", [0.02, 0.5])
+def test_the_cut_of_fresh_vectors_takes_nothing_from_their_standard_deviation(std: float) -> None:
+    torch.manual_seed(3)
+    values = table(64, 1024, std=std).detach()
+    assert values.std().item() == pytest.approx(std, rel=0.01)
+    assert values.abs().max().item() == pytest.approx(2.0 * std / 0.8796, rel=0.01)
+
+
 def test_near_slices_are_alike_and_all_slices_of_a_head_differ() -> None:
     waves = WavePositions(256, MM_WAVELENGTHS, std=0.5)
     places = torch.arange(-90.0, 90.0, 2.5)[None]

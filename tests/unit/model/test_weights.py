@@ -89,6 +89,33 @@ def test_positions_are_resampled_to_slices_of_another_shape(stored: Path) -> Non
     assert ours.pos_embed.std() > 0.5 * theirs.std()
 
 
+def test_the_class_token_keeps_its_position_where_register_tokens_go(tmp_path: Path) -> None:
+    theirs = pretrained(reg_tokens=4)
+    path = tmp_path / "registers.safetensors"
+    save_file(dict(theirs.state_dict()), path)
+    wanted = config(path)
+    ours = encoder(wanted)
+    left_out = start_from_weights(ours, wanted)
+    assert "reg_token" in left_out
+    assert ours.pos_embed.shape == (1, 1 + 16, 192)
+    torch.testing.assert_close(ours.pos_embed[:, 0], theirs.pos_embed[:, 0])
+    torch.testing.assert_close(ours.pos_embed[:, 1:], theirs.pos_embed[:, 5:])
+
+
+def test_a_file_that_is_written_again_is_read_again_and_encoders_share_no_memory(
+    stored: Path,
+) -> None:
+    first, again = encoder(config(stored)), encoder(config(stored))
+    start_from_weights(first, config(stored))
+    with torch.no_grad():
+        first.norm.bias += 7.0
+    start_from_weights(again, config(stored))
+    torch.testing.assert_close(again.norm.bias, pretrained().norm.bias)
+    changed(stored, {"norm.bias": torch.ones(192)})
+    start_from_weights(again, config(stored))
+    assert torch.equal(again.norm.bias, torch.ones(192))
+
+
 def test_an_image_twice_as_large_looks_the_same_to_patches_twice_as_large(stored: Path) -> None:
     large = config(stored, patch_size=32)
     ours, theirs = encoder(large, (128, 128)), encoder(config(stored))

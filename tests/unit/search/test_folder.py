@@ -120,6 +120,17 @@ def test_another_version_of_the_code_is_refused() -> None:
         refuse_change(begun, small_space(), None)
 
 
+def test_a_study_of_another_model_version_is_refused_also_one_that_tells_none() -> None:
+    begun = build_manifest(small_space(), name="s", data=DATA)
+    refuse_change(begun, small_space(), None)
+    begun["versions"]["model"] = 1
+    with pytest.raises(SearchError, match=r"code\.model was 1 and is \d"):
+        refuse_change(begun, small_space(), None)
+    del begun["versions"]["model"]
+    with pytest.raises(SearchError, match=r"code\.model was absent and is \d"):
+        refuse_change(begun, small_space(), None)
+
+
 def test_importances_name_config_paths_and_add_up_to_one(tmp_path: Path) -> None:
     drive(
         tmp_path / "s", num_trials=24, tracker=ListTracker(), space=small_space(sampler="random")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from spectrum.data.read_ahead import iter_ahead
-from spectrum.data.units import SequenceRuns
+from spectrum.data.units import SequenceData, SequenceRuns
 from spectrum.training.resident import ResidentData
 from spectrum.training.run_feed import RunCache, RunFeed
 from tests.unit.training.planted import by_run, planted_data
@@ -56,6 +56,44 @@ def test_the_level_is_bit_for_bit_that_of_resident_data(is_in_memory: bool) -> N
     assert level == pytest.approx(
         np.sqrt(np.square(data.slices_VSHW.astype(float)).mean()), rel=0.1
     )
+
+
+def stored_divided(data: SequenceData, factors: dict[int, float]) -> SequenceData:
+    """The same data, with the values of some runs stored divided by a factor."""
+    slices = data.slices_VSHW.copy()
+    for run, factor in factors.items():
+        slices[run * 12 : (run + 1) * 12] /= np.float16(factor)
+    told = tuple(factors.get(run, 1.0) for run in range(len(data.table.units)))
+    return replace(data, slices_VSHW=slices, table=replace(data.table, factor_of_run=told))
+
+
+def test_a_run_that_is_stored_divided_counts_as_its_neighbours_do_in_every_mode() -> None:
+    data = planted_data()
+    # Whole eighths between the exponents of float16 are divided by 4 without loss.
+    data = replace(data, slices_VSHW=np.round(data.slices_VSHW * 8) / np.float16(8))
+    stored = stored_divided(data, {1: 4.0, 6: 2.0})
+    plain = ResidentData.place(data, CPU)
+    order = torch.randperm(len(plain.class_index))
+    modes: list[ResidentData | RunFeed] = [ResidentData.place(stored, CPU)]
+    modes += [feed_of(by_run(stored, is_in_memory=there)) for there in (True, False)]
+    for feed in modes:
+        for one, other in zip(
+            feed.iter_read(order.split(7)), plain.iter_read(order.split(7)), strict=True
+        ):
+            assert torch.equal(one, other)
+        assert feed.level(order) == plain.level(order)
+
+
+def test_a_factor_that_is_no_power_of_two_gives_the_same_bits_in_every_mode() -> None:
+    stored = stored_divided(planted_data(), {0: 1.7, 3: 3.3})
+    resident = ResidentData.place(stored, CPU)
+    order = torch.randperm(len(resident.class_index))
+    (expected,) = resident.iter_read([order])
+    for there in (True, False):
+        feed = feed_of(by_run(stored, is_in_memory=there))
+        (found,) = feed.iter_read([order])
+        assert torch.equal(found, expected)
+        assert feed.level(order) == resident.level(order)
 
 
 def test_volumes_of_zeros_have_level_one() -> None:

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from spectrum.training.fold_fit import FoldFit
 from spectrum.training.loop import fit_fold
 from spectrum.training.micro_batch import num_parts_that_fit
+from spectrum.training.place import Place
+from spectrum.training.resident import ResidentData
+from spectrum.training.state_files import FoldStateFiles
 from tests.unit.training.planted import halves, planted_data, tiny_config
 from tests.unit.training.test_step import BATCH, stepped
 
@@ -57,3 +63,29 @@ def test_automatic_parts_change_no_number_on_a_cpu() -> None:
     plain = tiny_config(model__drop_rate=0.1)
     one, two = (list(fit_fold(data, halves(data)[0], config)) for config in (auto, plain))
     assert one == two
+
+
+def test_a_fold_goes_on_with_the_parts_that_it_began_with(tmp_path: Path) -> None:
+    """With dropout other parts are other numbers, and memory may be another after a stop."""
+    data = planted_data()
+    fold = halves(data)[0]
+    place = Place(device=torch.device("cpu"))
+    feed = ResidentData.place(data, place.device)
+    thirds = tiny_config(optimizer__accumulation_steps=3, model__drop_rate=0.3)
+    auto = tiny_config(optimizer__accumulation_steps="auto", model__drop_rate=0.3)
+
+    def files() -> FoldStateFiles:
+        return FoldStateFiles(tmp_path, identity={}, table=data.table)
+
+    begun = FoldFit(feed, fold, thirds, place=place)
+    records = [begun.advance()]
+    files().write(begun.state(), records)
+    state = files().read()
+    assert state is not None
+    gone_on, probed = (FoldFit(feed, fold, auto, place=place) for _ in range(2))
+    gone_on.restore(state)
+    probed.restore(replace(state, num_parts=1))
+    expected = begun.advance()
+    assert gone_on.advance() == expected
+    assert gone_on.state().num_parts == 3
+    assert probed.advance() != expected

@@ -6,11 +6,14 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+import torch
 
-from spectrum.config import TrialConfig
+from spectrum.config import TrialConfig, fingerprint
 from spectrum.data.units import Fold, SequenceData
 from spectrum.errors import CheckpointError
 from spectrum.records import FoldRecord, TrialEpochRecord
+from spectrum.training.course import identity_of
+from spectrum.training.place import Parallel, Place
 from spectrum.training.state_files import StateFolder
 from spectrum.training.trial import fit_trial
 from tests.unit.training.planted import halves, planted_data, tiny_config
@@ -261,6 +264,51 @@ def test_a_state_of_other_data_is_refused_or_left_behind(tmp_path: Path) -> None
         fit(config, tmp_path, states, other)
     again = replace(states, begins_again=True)
     assert fit(config, tmp_path, again, other) == fit(config, tmp_path, None, other)
+
+
+def test_a_state_of_other_classes_or_other_sequences_is_refused(tmp_path: Path) -> None:
+    """Volumes and folds are the same; what is learned from them is not."""
+    config, data = tiny_config(**RANDOM), planted_data()
+    states = StateFolder(path=tmp_path / "state")
+    stop_after(1, config, states)
+    table = data.table
+    swapped = tuple(replace(unit, class_index=1 - unit.class_index) for unit in table.units)
+    for changed in (
+        replace(table, units=swapped),
+        replace(table, classes=("late", "early")),
+        replace(table, start_of_sequence=table.start_of_sequence[::-1].copy()),
+    ):
+        other = replace(data, table=changed)
+        with pytest.raises(CheckpointError, match="of other classes"):
+            list(fit_trial(other, halves(data), config, states=states))
+
+
+def test_what_auto_came_to_and_the_number_of_workers_are_part_of_a_state() -> None:
+    data, config = planted_data(), tiny_config()
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    places = [
+        Place(device=cpu),
+        Place(device=gpu),
+        Place(device=cpu, dtype=torch.bfloat16),
+        Place(device=cpu, parallel=Parallel(rank=0, num_workers=2)),
+    ]
+    told = [fingerprint(identity_of(data, halves(data)[0], config, place=p)) for p in places]
+    assert len(set(told)) == len(places)
+    second = Place(device=cpu, parallel=Parallel(rank=1, num_workers=2))
+    assert fingerprint(identity_of(data, halves(data)[0], config, place=second)) == told[3]
+
+
+def test_weights_that_moved_are_the_same_weights_and_others_under_the_path_are_not() -> None:
+    data, place = planted_data(), Place(device=torch.device("cpu"))
+
+    def told(path: str, digit: str) -> str:
+        config = tiny_config(
+            model__weights=path, model__weights_sha256=64 * digit, model__amplitude_fraction=0.0
+        )
+        return fingerprint(identity_of(data, halves(data)[0], config, place=place))
+
+    assert told("/old/vit.safetensors", "a") == told("/new/vit.safetensors", "a")
+    assert told("/old/vit.safetensors", "a") != told("/old/vit.safetensors", "b")
 
 
 def test_how_volumes_are_fed_may_change_between_stop_and_start(tmp_path: Path) -> None:

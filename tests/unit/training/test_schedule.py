@@ -57,3 +57,18 @@ def test_decay_leaves_out_biases_norms_and_positions() -> None:
     assert "encoder.patch_embed.proj.weight" in {names[id(p)] for p in decayed["params"]}
     assert len(decayed["params"]) + len(free["params"]) == len(list(model.parameters()))
     assert all(isinstance(p, torch.nn.Parameter) for p in decayed["params"])
+
+
+def test_decay_leaves_out_waves_of_positions_as_it_does_tables() -> None:
+    model = build_model(
+        ModelConfig(embed_dim=16, depth=1, slice_position="mm", temporal_position="seconds"),
+        num_slices=3,
+        slice_shape=(7, 9),
+        num_volumes=2,
+        num_classes=2,
+    )
+    names = {id(p): name for name, p in model.named_parameters()}
+    decayed, free = build_optimizer(model, OptimizerConfig()).param_groups
+    waves = {"slice_position.maps.weight", "temporal_position.maps.weight"}
+    assert waves <= {names[id(p)] for p in free["params"]}
+    assert "patch_pool" in " ".join(names[id(p)] for p in decayed["params"])
