@@ -108,11 +108,13 @@ class StudySettings(FrozenConfig):
 
     enqueue: tuple[dict[str, Any], ...] = ()
     """Points to run first, after the default configuration: values by config path; a parameter
-    that is not named has its base value."""
+    that is not named has its base value. One with a forbidden combination is refused."""
 
     warm_start: tuple[str, ...] = ()
     """Folders of earlier studies whose finished trials the sampler learns from. Trials with a
-    parameter that this space does not have, or a value out of its range, are left out by name."""
+    parameter that this space does not have, or a value out of its range, are left out by name;
+    those that ran with another configuration than their point has here, or on other data, lend
+    their best points alone, which run first."""
 
     patience_trials: int | None = Field(default=None, ge=1)
     """Trials in a row that may end without a higher score; then no further one is proposed."""

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from spectrum.config import TrialConfig
+from spectrum.config import TrialConfig, get_path
 from spectrum.records import TrialEpochRecord
 from spectrum.search.optuna_study import TrialJournal
 from spectrum.search.space import SearchSpace, space_from_mapping
@@ -49,6 +49,8 @@ PAIRS_PER_SUBJECT = 4
 NUM_STOPPED_TRIALS = 50
 GOAL_SHARE = 0.4
 GOAL_LOSS = 0.01
+YES = {True: "yes", False: "no"}
+FOLDS = [f"ds{fold}" for fold in range(NUM_FOLDS)]
 
 Point = Mapping[str, Any]
 
@@ -137,13 +139,13 @@ def rugged(point: Point) -> float:
 
 def problems() -> list[Problem]:
     """Return the functions; the table only where it was made."""
-    found = [
+    return [
         Problem("mixed", MIXED, mixed, 1.0),
         Problem("conditional", CONDITIONAL, conditional, 1.0),
         Problem("rugged", RUGGED, rugged, 1.0),
         Problem("noisy", MIXED, mixed, 1.0, noise=0.1),
+        *tabulated(),
     ]
-    return [*found, *tabulated()]
 
 
 def tabulated() -> list[Problem]:
@@ -226,11 +228,7 @@ class Curves:
     def __init__(self, *, seed: int, by_fold: bool) -> None:
         rng = np.random.default_rng([seed, 17])
         self.seed, self.by_fold, self.num_trained = seed, by_fold, 0
-        names = [
-            (f"ds{f}", f"ds{f}/sub-{s}")
-            for f in range(NUM_FOLDS)
-            for s in range(SUBJECTS_PER_FOLD)
-        ]
+        names = [(f, f"{f}/sub-{s}") for f in FOLDS for s in range(SUBJECTS_PER_FOLD)]
         self.difficulty = {
             name: float(d) for name, d in zip(names, rng.normal(0, 0.1, len(names)), strict=True)
         }
@@ -238,7 +236,7 @@ class Curves:
 
     def truth(self, config: TrialConfig) -> float:
         """Return the planted accuracy of a configuration, from 0.5 to 0.95."""
-        point = {path: _get(config, path) for path in MIXED}
+        point = {path: get_path(config, path) for path in MIXED}
         return 0.5 + 0.45 * max(0.0, mixed(point))
 
     def outcomes(
@@ -262,15 +260,14 @@ class Curves:
     def __call__(
         self, number: int, config: TrialConfig
     ) -> Generator[TrialEpochRecord, None, TrialEnd]:
-        names = [f"ds{f}" for f in range(NUM_FOLDS)]
         rounds = (
             [
-                {**dict.fromkeys(names[:f], NUM_EPOCHS), names[f]: e}
+                {**dict.fromkeys(FOLDS[:f], NUM_EPOCHS), FOLDS[f]: e}
                 for f in range(NUM_FOLDS)
                 for e in range(1, NUM_EPOCHS + 1)
             ]
             if self.by_fold
-            else [dict.fromkeys(names, e) for e in range(1, NUM_EPOCHS + 1)]
+            else [dict.fromkeys(FOLDS, e) for e in range(1, NUM_EPOCHS + 1)]
         )
         for place, epochs in enumerate(rounds):
             self.num_trained += 1 if self.by_fold else NUM_FOLDS
@@ -289,13 +286,6 @@ class Curves:
 def _even(luck: np.ndarray) -> np.ndarray:
     """Return the mean of two even draws as an even one."""
     return np.where(luck < 0.5, 2 * luck**2, 1 - 2 * (1 - luck) ** 2)
-
-
-def _get(config: TrialConfig, path: str) -> Any:
-    value: Any = config
-    for name in path.split("."):
-        value = getattr(value, name)
-    return value
 
 
 RULES = {
@@ -326,7 +316,7 @@ def curves_space(seed: int, pruner: Mapping[str, Any]) -> SearchSpace:
 def whole_run(seed: int) -> tuple[float, int]:
     """Return what ``run`` does where nothing is stopped; only last epochs are drawn."""
     curves, space = Curves(seed=seed, by_fold=False), curves_space(seed, {"rule": "none"})
-    last = {f"ds{fold}": NUM_EPOCHS for fold in range(NUM_FOLDS)}
+    last = dict.fromkeys(FOLDS, NUM_EPOCHS)
     best = (-math.inf, -math.inf)
     with tempfile.TemporaryDirectory() as name:
         journal = TrialJournal(Path(name) / "journal", space)
@@ -379,7 +369,7 @@ def page(rows: list[dict[str, Any]], num_seeds: int) -> str:
     """Return the table as Markdown."""
     head = "| case | ours | beside | goal | met |\n|---|---|---|---|---|\n"
     lines = [
-        f"| {r['case']} | {r['ours']} | {r['peer']} | {r['goal']} | {_yes(r['met'])} |"
+        f"| {r['case']} | {r['ours']} | {r['peer']} | {r['goal']} | {YES[r['met']]} |"
         for r in rows
     ]
     intro = (
@@ -388,10 +378,6 @@ def page(rows: list[dict[str, Any]], num_seeds: int) -> str:
         "true value from the optimum; lower is better.\n\n"
     )
     return intro + head + "\n".join(lines) + "\n"
-
-
-def _yes(met: bool) -> str:
-    return "yes" if met else "no"
 
 
 def main() -> None:

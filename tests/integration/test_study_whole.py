@@ -203,7 +203,7 @@ def test_a_study_is_continued_on_the_disk_that_its_trials_left_need(
 
     def grids(**study: Any) -> SearchSpace:
         mapping = tiny_space(rerun={"top": 0}, **study).model_dump(mode="python")
-        mapping["parameters"] = {"preprocessing.voxel_mm": {"choice": [20.0, 22.0]}}
+        mapping["parameters"] = {"preprocessing.voxel_mm": {"choice": [18.0, 20.0]}}
         return space_from_mapping(mapping)
 
     plan = plan_study(grids(), roots=[root], shards_root=shards)

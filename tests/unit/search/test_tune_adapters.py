@@ -123,12 +123,18 @@ def test_leakage_in_a_worker_stops_the_study(tmp_path: Path) -> None:
 
 
 class SlowBest(PlantedObjective):
-    """Trial 1 takes long and scores highest; all others score the same."""
+    """Trial 1 outlasts trial 3 and scores highest; all others score the same."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.other = path / "trials/3/predictions.json"
 
     def __call__(
         self, number: int, config: TrialConfig
     ) -> Generator[TrialEpochRecord, None, TrialEnd]:
-        time.sleep(4.0 if number == 1 else 0.0)
+        end = time.monotonic() + 60.0
+        while number == 1 and not self.other.exists() and time.monotonic() < end:
+            time.sleep(0.05)
         yield epoch_record(0, 0.9 if number == 1 else 0.5, finished=True)
         return trial_end(number, 0.5)
 
@@ -136,7 +142,8 @@ class SlowBest(PlantedObjective):
 @pytest.mark.ray
 @on_ray
 def test_patience_that_a_running_trial_renews_does_not_end_the_study(tmp_path: Path) -> None:
-    driver, _ = search(tmp_path / "s", 6, partial(SlowBest), max_concurrent=2, patience_trials=2)
+    objective = partial(SlowBest, tmp_path / "s")
+    driver, _ = search(tmp_path / "s", 6, objective, max_concurrent=2, patience_trials=2)
     order = [line["number"] for line in lines_of(tmp_path / "s")]
     assert sorted(order) == list(range(6))
     assert order.index(1) == 3
