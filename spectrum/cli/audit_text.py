@@ -46,8 +46,8 @@ def ladder_text(told: Mapping[str, Any]) -> str:
         "",
         *aligned(rows, num_words=1),
         *(
-            f"{rung['name']}: p = {rung['permutation']['p']:.4f} over "
-            f"{len(rung['permutation']['null'])} refits with permuted classes"
+            f"{rung['name']}: p = {rung['permutation']['p']:.4f}, refitted with "
+            f"{rung['permutation']['test']}"
             for rung in told["rungs"]
             if rung["permutation"]
         ),

@@ -45,7 +45,11 @@ SINGLE_PENALTY: Final = (1.0,)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesignScore:
-    """What one design predictor reaches alone, and whether it defines the target."""
+    """What one design predictor reaches alone, and whether it defines the target.
+
+    It does where the class is a function of it in all units, scored or not; a score of 1 alone
+    does not say so.
+    """
 
     score: float
     ci95: tuple[float, float]
@@ -285,12 +289,15 @@ def _design_score(score: ScoreRecord, *, defines_target: bool) -> DesignScore:
     return DesignScore(
         score=score.value,
         ci95=score.ci95,
-        defines_target=defines_target or score.value > 1 - 1e-12,
+        defines_target=defines_target,
     )
 
 
 def _defines(values: Sequence[str], units: Sequence[Unit]) -> bool:
-    """Return whether each value of a design predictor goes with one class only."""
+    """Return whether each value of a design predictor goes with one class only, in all units.
+
+    A score of 1 says less: folds leave out units whose class the other side lacks.
+    """
     classes_of: defaultdict[str, set[int]] = defaultdict(set)
     for value, unit in zip(values, units, strict=True):
         classes_of[value].add(unit.class_index)

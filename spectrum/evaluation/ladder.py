@@ -12,16 +12,18 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spectrum.config import FoldsConfig, SequencesConfig
 from spectrum.data.folds import check_folds, plan_folds
 from spectrum.data.sequences import stream_sequences
 from spectrum.data.units import Fold
 from spectrum.errors import ConfigError
+from spectrum.evaluation.exchange import exchange_of_table
 from spectrum.evaluation.permutation import (
     PermutationResult,
     permute_sequentially,
-    shuffled_table,
+    relabel_table,
 )
 from spectrum.evaluation.rungs.guesses import Dummy, Floor
 from spectrum.evaluation.rungs.linear import ParcelLogistic, ResponseSvm
@@ -142,9 +144,13 @@ def run_ladder(  # noqa: PLR0913 - what a ladder is asked for, one name each
         A name is no rung.
     TargetError
         The scheme has no scorable fold for this target.
+    DataError
+        ``no-permutation`` where permutations are asked for and no class can move.
     """
     rungs = build_rungs(names)
     read = stream_sequences(shards, target, sequences.model_copy(update={"plane": "axial"}))
+    if num_permutations:
+        exchange_of_table(read.table)
     plan = plan_folds(read.table, folds_config, paired=target.paired)
     check_folds(plan.folds, read.table, folds_config)
     question = Question(
@@ -205,10 +211,16 @@ def permute_rung(
     folds : of the scheme
     num_permutations : at most
     seed : of the permutations
+
+    Raises
+    ------
+    DataError
+        ``no-permutation`` where no class can move.
     """
 
-    def score_of(rng: np.random.Generator | None) -> float:
-        asked = question if rng is None else _shuffled(question, rng)
+    def score_of(labels: NDArray[np.int64]) -> float:
+        table = relabel_table(question.table, labels)
+        asked = replace(question, sequences=replace(question.sequences, table=table))
         predictions = [
             prediction
             for fold in folds
@@ -221,12 +233,12 @@ def permute_rung(
             predictions, classes=classes, paired=question.paired, num_resamples=1
         ).value
 
-    return permute_sequentially(score_of, num_permutations=num_permutations, seed=seed)
-
-
-def _shuffled(question: Question, rng: np.random.Generator) -> Question:
-    table = shuffled_table(question.table, rng)
-    return replace(question, sequences=replace(question.sequences, table=table))
+    return permute_sequentially(
+        score_of,
+        exchange_of_table(question.table),
+        num_permutations=num_permutations,
+        seed=seed,
+    )
 
 
 def build_rungs(names: Sequence[str]) -> tuple[Rung, ...]:

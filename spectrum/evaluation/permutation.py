@@ -1,28 +1,30 @@
-"""Tests of a score against permuted labels: of a fixed model, and with the whole fit repeated.
+"""Tests of a score against permuted classes: of a fixed model, and with the whole fit repeated.
 
-Labels move within subjects alone, so that what differs only between subjects is no evidence.
-Permutations are pure functions of a seed and their number: whoever has workers may spread them.
-Not here: comparing two models (``statistics``).
+Which classes may change places is decided in ``exchange``. Where there are no more arrangements
+than permutations asked for, each is taken once, and p is exact; else they are drawn, permutation i
+from a seed and i, so that whoever has workers may spread them. Not here: comparing two models
+(``statistics``).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spectrum.data.units import SequenceTable, Unit
-from spectrum.evaluation.statistics import answers_of, exchangeable_groups, iter_pairs
+from spectrum.data.units import SequenceTable
+from spectrum.evaluation.exchange import Exchange, exchange_of_predictions
+from spectrum.evaluation.statistics import ALPHA, answers_of, exchangeable_groups, iter_pairs
 from spectrum.records import Prediction
 from spectrum.scores.checking import true_classes
 from spectrum.scores.resampling import within
 
-__all__ = ["PermutationResult", "permute_labels", "permute_sequentially", "shuffled_table"]
+__all__ = ["PermutationResult", "permute_labels", "permute_sequentially", "relabel_table"]
 
+Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 TIE: Final = 1e-12
@@ -32,13 +34,20 @@ ENOUGH: Final = 20
 1991): p is then known to about a fifth of itself, and is far from small."""
 
 
+MAX_COUNTED: Final = 2**53
+"""Arrangements are counted up to this, the largest whole number that every JSON reader keeps."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PermutationResult:
-    """A score among the scores of permuted labels.
+    """A score among the scores of permuted classes.
 
     ``p`` counts ties against the score, so that it is never too small; ``p_randomised`` breaks
     them at random and is uniform under the null where no stop cuts it short. ``stopped_early``
-    says that enough null scores had reached the observed one.
+    says that enough null scores had reached the observed one. ``num_arrangements`` counts the
+    distinct arrangements of the classes, the observed one among them and 2^53 at most;
+    ``is_exact`` says that ``null`` holds all others. No result could have had a ``p`` below
+    ``smallest_p``. ``test`` says what was exchanged and what that takes for granted.
     """
 
     observed: float
@@ -46,6 +55,10 @@ class PermutationResult:
     p: float
     p_randomised: float
     stopped_early: bool
+    num_arrangements: int
+    is_exact: bool
+    smallest_p: float
+    test: str
 
 
 def permute_labels(
@@ -56,70 +69,65 @@ def permute_labels(
     num_permutations: int = 999,
     seed: int = 0,
 ) -> PermutationResult:
-    """Test a fixed model on held-out data: labels move within test subjects, no fit is repeated.
-
-    Labels of pairs are swapped, those of other units shuffled within subject and fold. Units must
-    not share volumes: of overlapping events the labels cannot be exchanged one by one.
+    """Test a fixed model on held-out data: classes move within test subjects, no fit is repeated.
 
     Parameters
     ----------
     predictions : of held-out units
     classes : in the order of the probabilities
     paired : whether pairs are scored
-    num_permutations : n; p is at least 1 / (n + 1)
+    num_permutations : n; p is at least 1 / (n + 1), and at least 1 / number of arrangements
     seed : of the draw
+
+    Raises
+    ------
+    DataError
+        ``no-permutation`` where no class can move.
     """
-    if paired:
-        groups = within(exchangeable_groups(predictions))
-        found: defaultdict[int, list[float]] = defaultdict(list)
-        for group, (earlier, later) in iter_pairs(predictions, classes, groups):
-            gap = later.probabilities[1] - earlier.probabilities[1]
-            found[group].append(0.0 if abs(gap) <= TIE else float(np.sign(gap)))
-        return permute_sequentially(
-            lambda rng: _swapped_score(found, rng),
-            num_permutations=num_permutations,
-            enough=None,
-            seed=seed,
-        )
-    truth, answers = true_classes(predictions, classes), answers_of(predictions, classes)
-    strata = within([f"{p.group}|{p.fold}" for p in predictions])
-    return permute_sequentially(
-        lambda rng: _shuffled_score(truth, answers, strata, rng),
+    exchange = exchange_of_predictions(predictions, classes=classes, paired=paired)
+    scorer = _pair_scorer if paired else _unit_scorer
+    return _test(
+        scorer(predictions, classes),
+        exchange,
         num_permutations=num_permutations,
         enough=None,
         seed=seed,
+        num_equal_fits=1,
     )
 
 
-def _swapped_score(
-    signs_of_group: dict[int, list[float]], rng: np.random.Generator | None
-) -> float:
-    means = [
-        np.mean(signs if rng is None else rng.choice([-1.0, 1.0], len(signs)) * signs)
-        for signs in signs_of_group.values()
-    ]
-    return float(np.mean(means)) / 2 + 0.5
+def _pair_scorer(
+    predictions: Sequence[Prediction], classes: tuple[str, ...]
+) -> Callable[[Ints], float]:
+    groups = within(exchangeable_groups(predictions))
+    row_of = {prediction.unit: row for row, prediction in enumerate(predictions)}
+    rows, signs, of_group = [], [], []
+    for group, (earlier, later) in iter_pairs(predictions, classes, groups):
+        gap = later.probabilities[1] - earlier.probabilities[1]
+        rows.append(row_of[later.unit])
+        signs.append(0.0 if abs(gap) <= TIE else float(np.sign(gap)))
+        of_group.append(group)
+    index = np.unique(of_group, return_inverse=True)[1]
+    weights = np.array(signs) / np.bincount(index)[index] / np.unique(index).size
+    return lambda labels: float((weights * np.where(labels[rows] == 1, 1, -1)).sum()) / 2 + 0.5
 
 
-def _shuffled_score(
-    truth: Ints, answers: Ints, strata: Ints, rng: np.random.Generator | None
-) -> float:
-    if rng is not None:
-        truth = _shuffled_within(truth, strata, rng)
-    totals = np.bincount(truth)
-    hits = np.bincount(truth[truth == answers], minlength=totals.size)
-    return float((hits[totals > 0] / totals[totals > 0]).mean())
+def _unit_scorer(
+    predictions: Sequence[Prediction], classes: tuple[str, ...]
+) -> Callable[[Ints], float]:
+    answers = answers_of(predictions, classes)
+    totals = np.bincount(true_classes(predictions, classes))
 
+    def score_of(labels: Ints) -> float:
+        hits = np.bincount(labels[labels == answers], minlength=totals.size)
+        return float((hits[totals > 0] / totals[totals > 0]).mean())
 
-def _shuffled_within(labels: Ints, strata: Ints, rng: np.random.Generator) -> Ints:
-    shuffled = np.empty_like(labels)
-    order = np.argsort(strata, kind="stable")
-    shuffled[order] = labels[np.lexsort((rng.random(labels.size), strata))]
-    return shuffled
+    return score_of
 
 
 def permute_sequentially(
-    score_of: Callable[[np.random.Generator | None], float],
+    score_of: Callable[[Ints], float],
+    exchange: Exchange,
     *,
     num_permutations: int = 999,
     enough: int | None = ENOUGH,
@@ -129,55 +137,98 @@ def permute_sequentially(
 
     Parameters
     ----------
-    score_of : the score with labels permuted by a generator; with the true ones for None
-        Permutation i gets ``default_rng([seed, i])``, whoever computes it.
+    score_of : the score with the classes (N,) of all units
+    exchange : which classes may change places, of ``exchange_of_table``
     num_permutations : n at most; p is at least 1 / (n + 1)
     enough : null scores that reach the observed one after which it stops, with p = enough / n so
         far (Besag & Clifford 1991); None goes on to the end
-    seed : of the permutations
+    seed : of the permutations; number i is drawn with ``default_rng([seed, i])``
 
     Returns
     -------
-    result : p is exact whether it stopped or not
+    result : its p holds its level whether it stopped or not
+        ``smallest_p`` knows that a fit finds the same where the classes have only changed names.
     """
-    observed = score_of(None)
+    return _test(
+        score_of,
+        exchange,
+        num_permutations=num_permutations,
+        enough=enough,
+        seed=seed,
+        num_equal_fits=exchange.num_renamings,
+    )
+
+
+def _test(
+    score_of: Callable[[Ints], float],
+    exchange: Exchange,
+    *,
+    num_permutations: int,
+    enough: int | None,
+    seed: int,
+    num_equal_fits: int,
+) -> PermutationResult:
+    observed = score_of(exchange.observed)
+    possible = exchange.num_arrangements
+    num_asked = min(num_permutations, possible - 1)
     null: list[float] = []
     num_above = num_equal = 0
-    for index in range(num_permutations):
-        null.append(score_of(np.random.default_rng([seed, index])))
+    for labels in _arrangements(exchange, num_permutations, seed):
+        null.append(score_of(labels))
         num_equal += abs(null[-1] - observed) <= TIE
         num_above += null[-1] > observed + TIE
         if enough is not None and num_above + num_equal >= enough:
             break
     stopped = enough is not None and num_above + num_equal >= enough
     reached, count = num_above + num_equal, len(null)
+    is_exact = count == possible - 1
     luck = float(np.random.default_rng([seed, num_permutations]).random())
+    smallest = max(num_equal_fits / possible, 1 / (num_asked + 1))
     return PermutationResult(
         observed=observed,
         null=tuple(null),
-        p=reached / count if stopped else (reached + 1) / (count + 1),
+        p=reached / count if stopped and not is_exact else (reached + 1) / (count + 1),
         p_randomised=(num_above + luck * (num_equal + 1)) / (count + 1),
-        stopped_early=stopped,
+        stopped_early=stopped and count < num_asked,
+        num_arrangements=min(possible, MAX_COUNTED),
+        is_exact=is_exact,
+        smallest_p=smallest,
+        test=_sentence(exchange, is_exact=is_exact, count=count, smallest=smallest),
     )
 
 
-def shuffled_table(table: SequenceTable, rng: np.random.Generator) -> SequenceTable:
-    """Return the table with classes permuted within subjects, for a whole refit.
+def _arrangements(exchange: Exchange, num_permutations: int, seed: int) -> Iterator[Ints]:
+    """Yield all other arrangements in random order where they are few, else random ones."""
+    if exchange.num_arrangements - 1 > num_permutations:
+        for index in range(num_permutations):
+            yield exchange.draw(np.random.default_rng([seed, index]))
+        return
+    others = list(exchange.iter_others())
+    for index in np.random.default_rng(seed).permutation(len(others)):
+        yield others[index]
 
-    Classes are swapped within pairs; move among the events of a run; or among the runs of a
-    subject. Folds that keep subjects (or, for events, runs) whole stay as they are.
+
+def _sentence(exchange: Exchange, *, is_exact: bool, count: int, smallest: float) -> str:
+    how = (
+        f"all {exchange.num_arrangements} arrangements"
+        if is_exact
+        else f"{count} of {_count_text(exchange.num_arrangements)} arrangements"
+    )
+    few = ", which is too few for p < 0.05" if smallest >= ALPHA else ""
+    return f"{how}: {exchange.about}; p is {smallest:.2g} at best{few}"
+
+
+def _count_text(count: int) -> str:
+    return str(count) if count <= MAX_COUNTED else "more than 10^15"
+
+
+def relabel_table(table: SequenceTable, labels: Ints) -> SequenceTable:
+    """Return the table with other classes of its units, (N,), for a whole refit.
+
+    Folds that keep subjects (or, for events, runs) whole stay as they are.
     """
-    strata = within([_stratum(unit) for unit in table.units])
-    classes = np.array([unit.class_index for unit in table.units], dtype=np.int64)
-    moved = _shuffled_within(classes, strata, rng)
     units = tuple(
         replace(unit, class_index=int(index))
-        for unit, index in zip(table.units, moved, strict=True)
+        for unit, index in zip(table.units, labels, strict=True)
     )
     return replace(table, units=units)
-
-
-def _stratum(unit: Unit) -> str:
-    if unit.pair:
-        return unit.pair
-    return str(unit.key) if unit.event_index is not None else unit.group

@@ -62,9 +62,9 @@ UNKNOWN: Final = frozenset({"", "n/a", "na", "nan", "none", "null"})
 class QualityTable:
     """What a table says of runs, and what of it was not understood.
 
-    ``numbers`` by run, None where the table has n/a; ``digests`` of image files where the table
-    has them; ``unused_columns`` are known to nobody here; ``unmatched_rows`` are image names that
-    are no run of the data.
+    ``numbers`` by run, None where the table has n/a; ``digests`` of those image files of which
+    the table knows one; ``unused_columns`` are known to nobody here; ``unmatched_rows`` are image
+    names that are no run of the data.
     """
 
     path: Path
@@ -126,8 +126,8 @@ def read_quality_table(
         if key in numbers:
             raise _bad(path, f"has two rows of {key}", "one row for each image")
         numbers[key] = {ours: _number(row[name], name, path) for name, ours in of_column.items()}
-        if digest_column:
-            digests[key] = row[digest_column]
+        if digest_column and not _is_unknown(row[digest_column]):
+            digests[key] = row[digest_column].strip().lower()
     used = {name_column, digest_column, *ENTITY_COLUMNS, *of_column}
     return QualityTable(
         path=path,
@@ -210,8 +210,12 @@ def _dataset_of_folder(path: Path, known: Sequence[str]) -> str | None:
     return known[0] if len(known) == 1 else None
 
 
+def _is_unknown(text: str) -> bool:
+    return text.strip().lower() in UNKNOWN
+
+
 def _number(text: str, column: str, path: Path) -> float | None:
-    if text.strip().lower() in UNKNOWN:
+    if _is_unknown(text):
         return None
     try:
         value = float(text)

@@ -18,7 +18,10 @@ MAX_SIGN_STEPS = 2_000_000
 """Largest sign-flip sum, in steps of the common denominator, that is counted exactly."""
 
 MAX_KEYS = 4_000_000
-"""Random keys drawn at once in a permutation test, 32 MB of them."""
+"""Random keys or signs drawn at once, 32 MB of them."""
+
+TIE = 1e-12
+"""Sums are a tie within this share of the sum of all sizes: the order of adding rounds less."""
 
 
 def bootstrap_interval(
@@ -68,7 +71,7 @@ def sign_flip_p(
     steps = [int(difference * denominator) for difference in differences]
     reach = sum(abs(step) for step in steps)
     if reach > MAX_SIGN_STEPS:
-        return _sampled_sign_flip(steps, num_resamples=num_resamples, seed=seed), False
+        return _sampled_sign_flip(differences, num_resamples=num_resamples, seed=seed), False
     shares = np.zeros(2 * reach + 1)
     shares[reach] = 1.0
     for step in steps:
@@ -76,11 +79,17 @@ def sign_flip_p(
     return min(1.0, float(shares[reach + sum(steps) :].sum())), True
 
 
-def _sampled_sign_flip(steps: Sequence[int], *, num_resamples: int, seed: int) -> float:
+def _sampled_sign_flip(differences: Sequence[Fraction], *, num_resamples: int, seed: int) -> float:
+    """Return (k + 1) / (n + 1); sums are of floats, as the common denominator may be no float."""
+    sizes = np.array([float(difference) for difference in differences])
+    least = sizes.sum() - TIE * np.abs(sizes).sum()
     rng = np.random.default_rng(seed)
-    sizes = np.array(steps, dtype=np.float64)
-    signs = rng.choice(np.array([-1.0, 1.0]), size=(num_resamples, sizes.size))
-    reached = int((signs @ sizes >= sizes.sum() * (1 - 1e-12)).sum())
+    rows = max(1, MAX_KEYS // sizes.size)
+    reached = 0
+    for start in range(0, num_resamples, rows):
+        count = min(rows, num_resamples - start)
+        signs = rng.choice(np.array([-1.0, 1.0]), size=(count, sizes.size))
+        reached += int((signs @ sizes >= least).sum())
     return (reached + 1) / (num_resamples + 1)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from itertools import product
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom, binomtest
+from scipy.stats import binom, binomtest, norm
 
 from spectrum.errors import ConfigError, DataError
 from spectrum.records import Prediction, ScoreRecord
 from spectrum.scores import score_predictions
+from spectrum.scores.resampling import sign_flip_p
 
 PAIR = ("early", "late")
 THREE = ("acquisition", "consolidation", "reversal")
@@ -136,6 +138,26 @@ def test_the_sign_flip_falls_back_to_sampling_where_counting_is_too_large() -> N
     assert record.test.startswith("Monte Carlo")
     assert record.p * 401 == pytest.approx(round(record.p * 401))
     assert paired_score(pairs_of(outcomes), num_resamples=400) == record
+
+
+@pytest.mark.parametrize("share", [0.5, 0.6])
+def test_300_subjects_with_unequal_numbers_of_pairs_are_tested(share: float) -> None:
+    """The common denominator of their scores is no float."""
+    rng = np.random.default_rng(3)
+    outcomes = {str(n): (rng.random(n) < share).astype(int).tolist() for n in range(1, 301)}
+    record = paired_score(pairs_of(outcomes), num_resamples=999)
+    gaps = np.array([np.mean(points) - 0.5 for points in outcomes.values()])
+    normal = norm.sf(gaps.sum() / np.sqrt((gaps**2).sum()))
+    assert record.test.startswith("Monte Carlo")
+    assert record.p == pytest.approx(max(normal, 0.001), abs=0.05)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_sampled_sums_that_differ_by_rounding_alone_are_ties(sign: int) -> None:
+    differences = [sign * Fraction(1, prime) for prime in (9973, 9967, 9949, 9941)]
+    p, is_exact = sign_flip_p(differences, num_resamples=4000, seed=0)
+    assert not is_exact
+    assert p == pytest.approx(1 / 16 if sign > 0 else 1.0, abs=0.02)
 
 
 def test_one_subject_is_resampled_and_tested_over_pairs() -> None:

@@ -6,7 +6,6 @@ here: what is made of the parcels' series (``linear``, ``networks``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from spectrum.data.units import Fold
 from spectrum.evaluation.rungs.question import Floats, Ints, Question, training_rows
 
-__all__ = ["Parcellation", "fit_mask", "fit_parcels", "parcel_runs"]
+__all__ = ["Parcellation", "fit_mask", "fit_parcels"]
 
 MAX_PARCELS: Final = 60
 """Ward parcels: as many as a linear model of their 1770 correlations can still be fitted with."""
@@ -147,10 +146,3 @@ def _voxel_places_mm(question: Question) -> Floats:
     z, y, x = np.indices(question.sequences.volume_shape).reshape(3, -1)
     affine: Floats = grid.affine
     return np.column_stack([x, y, z]) @ affine[:3, :3].T + affine[:3, 3]
-
-
-def parcel_runs(
-    question: Question, parcels: Parcellation, runs: Sequence[int]
-) -> dict[int, Floats]:
-    """Return the parcels' series of some runs, (V, P) each."""
-    return {run: parcels.series(question.volumes(run)) for run in runs}

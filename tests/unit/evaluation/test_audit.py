@@ -90,6 +90,34 @@ def test_what_defines_the_target_is_named_and_is_never_its_floor() -> None:
     assert "dataset+task+run" not in record.verdict
 
 
+def test_a_design_number_that_is_right_on_all_scored_units_alone_does_not_define_the_target() -> (
+    None
+):
+    """Folds leave units out; of one subject here the runs have their classes the other way."""
+    shards = paired_shards(leak=0.0)
+    table, folds = cut(shards, PAIRED, LODO)
+    first = table.units[0].group
+    rows = {row for row, unit in enumerate(table.units) if unit.group == first}
+    units = [
+        replace(unit, class_index=1 - unit.class_index) if row in rows else unit
+        for row, unit in enumerate(table.units)
+    ]
+    without = [
+        replace(
+            fold,
+            training=tuple(row for row in fold.training if row not in rows),
+            validation=tuple(row for row in fold.validation if row not in rows),
+        )
+        for fold in folds
+    ]
+    record = measure_floor(
+        shards, replace(table, units=tuple(units)), without, target=PAIRED, scheme=LODO
+    )
+    assert record.design["run"].score == 1.0
+    assert not record.design["run"].defines_target
+    assert "the target, and no score" not in record.verdict
+
+
 def test_the_data_set_is_constant_within_pairs_and_scores_a_half() -> None:
     record = floor_of(paired_shards(leak=5.0), PAIRED, LODO)
     for name in ("dataset", "task", "session"):

@@ -85,3 +85,21 @@ def test_a_number_that_is_not_finite_is_unknown(tmp_path: Path) -> None:
 def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SidecarError, match=r"absent\.tsv cannot be read"):
         read_quality_table(tmp_path / "absent.tsv", list[RunKey]())
+
+
+@pytest.mark.parametrize("column", ["md5", "sha256", "image_sha256"])
+def test_digests_that_are_not_known_are_not_equal(tmp_path: Path, column: str) -> None:
+    path = write(
+        tmp_path / "ds1" / "t.tsv",
+        f"path tsnr {column}",
+        "sub-01_task-learn_run-01_bold 5 n/a",
+        "sub-01_task-learn_run-02_bold 5 N/A",
+    )
+    assert read_quality_table(path, KEYS).digests == {}
+    path = write(
+        tmp_path / "ds1" / "t.tsv",
+        f"path tsnr {column}",
+        "sub-01_task-learn_run-01_bold 5 0AFF",
+        "sub-01_task-learn_run-02_bold 5 nan",
+    )
+    assert read_quality_table(path, KEYS).digests == {KEYS[0]: "0aff"}
