@@ -18,7 +18,8 @@ class OptimizerConfig(FrozenConfig):
     """Peak learning rate."""
 
     weight_decay: float = Field(default=0.05, ge=0.0, le=1.0)
-    """Decoupled weight decay of matrices; biases, norms and position embeddings have none."""
+    """Decoupled weight decay of matrices; biases, norms and positions, be they tables or maps of
+    waves, have none."""
 
     beta1: float = Field(default=0.9, ge=0.0, lt=1.0)
     """Decay of the first moment."""
@@ -38,7 +39,7 @@ class OptimizerConfig(FrozenConfig):
     accumulation_steps: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = 1
     """Parts that a batch is computed in, in turn; the gradient is that of the whole batch.
     ``auto`` measures on a GPU, before each fold, into how few parts a batch fits its memory, and
-    is 1 on a CPU."""
+    is 1 on a CPU; a fold keeps them across stops. Dropout is another one with other parts."""
 
 
 class TrainingConfig(FrozenConfig):
@@ -145,7 +146,8 @@ class TrainingConfig(FrozenConfig):
     fold_order: Literal["epoch", "fold"] = "epoch"
     """``epoch``: all folds side by side, epoch by epoch, so that a search compares trials over all
     folds from the first epoch on. ``fold``: one fold after the other, with the memory of one
-    model, so that a search may end a trial after its first folds. It changes no fold's numbers."""
+    model, so that a search may end a trial after its first folds. It changes no fold's numbers,
+    but by rounding with ``compile``."""
 
     idle_folds: Literal["auto", "device", "host"] = "auto"
     """Where weights and optimiser of a fold wait while other folds train, epoch by epoch: on the
@@ -157,7 +159,9 @@ class TrainingConfig(FrozenConfig):
 
     compile: bool = False
     """Whether training steps go through ``torch.compile``. Where the model or the machine does not
-    allow it, the fit goes on without and a note says why. It changes numbers by rounding."""
+    allow it, the fit goes on without and a note says why. It changes numbers by rounding, and so
+    may a stop and ``fold_order``: what is compiled depends on the batches seen before, so that the
+    promise of the same bits does not hold with it."""
 
     gradient_checkpointing: bool = False
     """Whether the slice encoder computes its blocks again on the way back instead of keeping what

@@ -53,7 +53,7 @@ class WavePositions(nn.Module):
 
 
 def table(num_tokens: int, width: int, *, std: float) -> nn.Parameter:
-    """Return fresh vectors (1, P, D), one for each index, normal and cut at +-2 of it.
+    """Return fresh vectors (1, P, D), one for each index: normal, cut at two deviations.
 
     Parameters
     ----------

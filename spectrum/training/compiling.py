@@ -1,4 +1,9 @@
-"""A model that goes through ``torch.compile`` where that works, and says why where it does not."""
+"""A model that goes through ``torch.compile`` where that works, and says why where it does not.
+
+torch compiles anew for the first batch of another size, and what it compiles depends on the sizes
+seen before: after a stop, or in another order of folds, sums may be rounded otherwise. A compiled
+fit is therefore not bit for bit that of an undisturbed one, as a plain fit is.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """The course of one fold from its first epoch to its last, across stops.
 
 Epochs that an interrupted fit has recorded are told again as they were, then the fold goes on
-from its state: whoever follows sees the records of an undisturbed fit. Not here: the files
-(``state_files``), and the order of the folds of a trial (``trial``).
+from its state: whoever follows sees the records of an undisturbed fit, bit for bit but with
+``training.compile`` (``compiling``). Workers begin a fold together or not at all. Not here: the
+files (``state_files``), and the order of the folds of a trial (``trial``).
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Epoch by epoch gives a pruner the score over all folds at every epoch, and needs the models of all
 folds at once; fold by fold needs one, and lets folds be left out of a trial that the first ones
 show to be hopeless, but tells of one held-out data set for a long time. A fold's numbers are the
-same in both. Not here: what a score is (``spectrum.scores``).
+same in both, but for rounding with ``training.compile``. Not here: what a score is
+(``spectrum.scores``).
 """
 
 from __future__ import annotations
