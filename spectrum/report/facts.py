@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from spectrum.report.labels import UNMASKED_LABEL, is_unmasked
-from spectrum.report.reruns import front_sentences, rerun_sentences
+from spectrum.report.reruns import front_sentences, how_selected, rerun_sentences
 from spectrum.search.view import StudyView
 
 __all__ = [
@@ -69,11 +69,11 @@ def summary(study: StudyView) -> tuple[str, ...]:
     if best is None:
         return (_counts(study),)
     score = best["score"]
-    finished = _number_of(len(study.complete), "finished trial")
+    in_search = "" if study.selection is None else "; in the search it scored"
     sentences = [
         _counts(study),
-        f"Trial {best['number']}{_label(best)} was selected: of {finished} it scored highest, "
-        f"{format_score(score)}, over {_units(score)}.",
+        f"Trial {best['number']}{_label(best)} was selected: {how_selected(study)}"
+        f"{in_search or ','} {format_score(score)}, over {_units(score)}.",
         *_against(study),
         *rerun_sentences(study),
         *front_sentences(study),

@@ -27,7 +27,8 @@ class RerunRow:
 def how_selected(study: StudyView) -> str:
     """Return by what the best trial was selected, to stand after "Trial 7 was selected:"."""
     if study.selection is None:
-        return f"of {len(study.complete)} finished trials it scored highest"
+        plural = "" if len(study.complete) == 1 else "s"
+        return f"of {len(study.complete)} finished trial{plural} it scored highest"
     return (
         f"of {study.selection.num_candidates} trials that were run again with "
         f"{study.selection.num_seeds} new seeds it had the highest mean"
