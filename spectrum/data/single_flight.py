@@ -23,7 +23,11 @@ from spectrum.data.owners import Owner, aside_path, remove_abandoned, this_proce
 
 __all__ = ["single_flight"]
 
-POLL_S: Final = 0.2
+SHORTEST_POLL_S: Final = 0.01
+LONGEST_POLL_S: Final = 0.2
+"""Who waits looks often after a lock has changed hands, since the next owners only look at what
+the first has made, and ever more rarely while it stays in one hand."""
+
 STALE_S: Final = 60.0
 """A lock that is not touched for so long, by the waiter's own clock, has no owner any more."""
 
@@ -78,12 +82,15 @@ class _Sight:
 
 def _wait_for(path: Path, token: str, stale_s: float, clock: Callable[[], float]) -> None:
     seen: _Sight | None = None
+    poll_s = SHORTEST_POLL_S
     while not _is_created(path, token):
-        seen = _look(path, seen, clock())
+        before, seen = seen, _look(path, seen, clock())
         if seen is not None and (_is_owner_gone(path) or clock() - seen.since_s > stale_s):
             _break(path, seen.token)
-        else:
-            time.sleep(POLL_S)
+            continue
+        is_same = before is not None and seen is not None and before.token == seen.token
+        poll_s = min(2 * poll_s, LONGEST_POLL_S) if is_same else SHORTEST_POLL_S
+        time.sleep(poll_s)
 
 
 def _is_created(path: Path, token: str) -> bool:

@@ -131,12 +131,12 @@ def _is_right(watcher: Watcher, undisturbed: Undisturbed) -> bool:
 
 
 def comparisons(num_kills: int) -> Iterator[dict[str, Any]]:
-    import ray
-
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "parts").mkdir()
         yield parts_at_once(Path(name) / "parts")
         with local_ray(object_store_gib=0.3):
+            import ray
+
             (Path(name) / "sets").mkdir()
             yield sets_at_once(Path(name) / "sets")
             address = str(ray.get_runtime_context().gcs_address)

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,9 @@ RECIPE = PreprocessingConfig(
     grid="matrix", matrix=(5, 6, 4), drop_initial_volumes=1, high_pass_hz=0.0
 )
 NUM_RUNS = 8
+RUN_S = 0.2
+"""What a run takes at least."""
+
 MAX_KILLS_OF_WORKERS = 2
 """Of one set; one more may be what a run is refused for."""
 
@@ -53,7 +56,7 @@ def make_slowly(job: RunJob, *, seconds: float) -> RunOutcome:
     return finish_run(job)
 
 
-def prepare_slowly(root: Path, shards_root: Path, seconds: float = 0.2) -> PrepareResult:
+def prepare_slowly(root: Path, shards_root: Path, seconds: float = RUN_S) -> PrepareResult:
     """Make the set in the caller's Ray."""
     how = Making(make_run=partial(make_slowly, seconds=seconds))
     return prepare(index_bids([root]), RECIPE, shards_root=shards_root, how=how)
@@ -164,20 +167,20 @@ def kill_workers(
     num_killed, watcher
         Workers that were at work when they were killed.
     """
-    waits_s = rng.uniform(0.0, 0.5, size=MAX_KILLS_OF_WORKERS) * undisturbed.seconds
+    waits_s = rng.uniform(0.0, NUM_RUNS * RUN_S / 2 / MAX_KILLS_OF_WORKERS, MAX_KILLS_OF_WORKERS)
     num_killed: list[int] = []
     done = threading.Event()
 
     def kill() -> None:
+        _wait_for_work(done)
         for wait_s in waits_s:
             done.wait(wait_s)
-            while not done.is_set():
-                at_work = _workers_at_work()
-                if at_work:
-                    num_killed.append(at_work[int(rng.integers(len(at_work)))])
-                    os.kill(num_killed[-1], signal.SIGKILL)
-                    break
-                time.sleep(0.005)
+            at_work = _wait_for_work(done)
+            if at_work:
+                chosen = at_work[int(rng.integers(len(at_work)))]
+                with suppress(ProcessLookupError):
+                    os.kill(chosen, signal.SIGKILL)
+                    num_killed.append(chosen)
 
     killer = threading.Thread(target=kill)
     with watched(shards_root) as watcher:
@@ -189,6 +192,15 @@ def kill_workers(
             killer.join()
         _check(result, undisturbed, shards_root)
     return len(num_killed), watcher
+
+
+def _wait_for_work(done: threading.Event) -> list[int]:
+    """Return the workers that are at work as soon as there are some; none when all is done."""
+    while not done.wait(0.005):
+        at_work = _workers_at_work()
+        if at_work:
+            return at_work
+    return []
 
 
 def _workers_at_work() -> list[int]:
