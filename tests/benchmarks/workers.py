@@ -64,7 +64,8 @@ def config_of(**training: Any) -> TrialConfig:
 
 def write_shards(folder: Path) -> Path:
     """Eight runs of noise in an ellipsoid, as a shard set."""
-    runs = {(f"0{subject}", TASK, f"0{run}"): 40 for subject in range(1, 5) for run in (1, 2)}
+    # Of equal lengths, two of them would be the same noise, and refused as duplicates.
+    runs = {(f"0{s}", TASK, f"0{run}"): 40 + s for s in range(1, 5) for run in (1, 2)}
     write_tiny_bids(folder / "ds000002", runs, shape=(24, 26, 22))
     table = index_bids([folder / "ds000002"])
     return prepare(table, config_of().preprocessing, shards_root=folder / "shards").shards
