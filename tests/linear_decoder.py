@@ -53,6 +53,7 @@ class SeenRun:
     image_sha256: str = ""
     voxels_sha256: str = ""
     person: str = ""
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
