@@ -193,7 +193,13 @@ def _test(
         num_arrangements=min(possible, MAX_COUNTED),
         is_exact=is_exact,
         smallest_p=smallest,
-        test=_sentence(exchange, is_exact=is_exact, count=count, smallest=smallest),
+        test=_sentence(
+            exchange,
+            is_exact=is_exact,
+            count=count,
+            smallest=smallest,
+            by_design=num_equal_fits / possible,
+        ),
     )
 
 
@@ -208,14 +214,23 @@ def _arrangements(exchange: Exchange, num_permutations: int, seed: int) -> Itera
         yield others[index]
 
 
-def _sentence(exchange: Exchange, *, is_exact: bool, count: int, smallest: float) -> str:
+def _sentence(
+    exchange: Exchange, *, is_exact: bool, count: int, smallest: float, by_design: float
+) -> str:
     how = (
         f"all {exchange.num_arrangements} arrangements"
         if is_exact
         else f"{count} of {_count_text(exchange.num_arrangements)} arrangements"
     )
-    few = ", which is too few for p < 0.05" if smallest >= ALPHA else ""
-    return f"{how}: {exchange.about}; p is {smallest:.2g} at best{few}"
+    return f"{how}: {exchange.about}; p is {smallest:.2g} at best{_lack(smallest, by_design)}"
+
+
+def _lack(smallest: float, by_design: float) -> str:
+    if smallest < ALPHA:
+        return ""
+    if by_design < ALPHA:
+        return ", which takes more permutations to be below 0.05"
+    return ", as there is too little to exchange for p < 0.05"
 
 
 def _count_text(count: int) -> str:

@@ -218,7 +218,8 @@ def test_a_rung_is_tested_by_repeating_its_whole_fit_on_permuted_classes() -> No
         rung = small_rung("glm")
         results.append(permute_rung(rung, question, folds, num_permutations=39))
     found, nothing = results
-    assert found.p == 1 / 40
+    assert found.p == found.smallest_p == 1 / 40
+    assert found.num_arrangements == 2**12
     assert not found.stopped_early
     assert nothing.p > 0.05
     assert abs(np.mean(found.null) - 0.5) < 0.15

@@ -185,7 +185,16 @@ def test_few_subjects_bound_p_by_name_however_strong_the_effect(
     result = permute_labels(predictions, classes=CLASSES, paired=True, num_permutations=999)
     assert result.p == result.smallest_p == smallest
     assert len(result.null) == 2**num_subjects - 1
-    assert f"{num_subjects} subjects; p is {smallest:.2g} at best, which is too few" in result.test
+    assert f"{num_subjects} subjects; p is {smallest:.2g} at best, as there is too" in result.test
+
+
+def test_too_few_permutations_are_told_apart_from_too_few_subjects(
+    rng: np.random.Generator,
+) -> None:
+    predictions = drifting_pairs(rng, 12, 2)
+    for count, said in ((9, "takes more permutations to be below 0.05"), (99, "0.01 at best")):
+        found = permute_labels(predictions, classes=CLASSES, paired=True, num_permutations=count)
+        assert found.test.endswith(said)
 
 
 def test_a_repeated_fit_knows_no_difference_between_no_swap_and_all(
