@@ -16,7 +16,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,8 @@ from tests.unit.data.test_spatial_pieces import piece
 
 NUM_REQUESTS = 16
 MAKING_S = 1.0
+PARTS = ("part", "set", "driver", "workers")
+"""Of the comparison: 16 requests for the part of a run, for a set; whose makers are killed."""
 
 
 def _want_part(folder: str, together: Any, told: Any) -> None:
@@ -108,9 +110,11 @@ def sets_at_once(folder: Path) -> dict[str, Any]:
     return told_of(case, made, NUM_REQUESTS, "one making", target=1)
 
 
-def kills(folder: Path, num_kills: int, address: str) -> Iterator[dict[str, Any]]:
+def kills(
+    folder: Path, kinds: Sequence[str], num_kills: int, address: str
+) -> Iterator[dict[str, Any]]:
     undisturbed = make_undisturbed(folder, address)
-    for kind in ("driver", "workers"):
+    for kind in kinds:
         right = 0
         for seed in range(num_kills):
             rng = np.random.default_rng(seed)
@@ -130,17 +134,21 @@ def _is_right(watcher: Watcher, undisturbed: Undisturbed) -> bool:
     return not watcher.half_visible and watcher.contents <= {undisturbed.content}
 
 
-def comparisons(num_kills: int) -> Iterator[dict[str, Any]]:
+def comparisons(parts: Sequence[str], num_kills: int) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as name:
-        (Path(name) / "parts").mkdir()
-        yield parts_at_once(Path(name) / "parts")
+        folders = {part: Path(name) / part for part in PARTS}
+        for folder in folders.values():
+            folder.mkdir()
+        if "part" in parts:
+            yield parts_at_once(folders["part"])
         with local_ray(object_store_gib=0.3):
             import ray
 
-            (Path(name) / "sets").mkdir()
-            yield sets_at_once(Path(name) / "sets")
+            if "set" in parts:
+                yield sets_at_once(folders["set"])
             address = str(ray.get_runtime_context().gcs_address)
-            yield from kills(Path(name) / "kills", num_kills, address)
+            killed = [part for part in ("driver", "workers") if part in parts]
+            yield from kills(Path(name), killed, num_kills, address)
 
 
 def told_of(case: str, ours: int, peer: int, goal: str, *, target: int) -> dict[str, Any]:
@@ -161,8 +169,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--kills", type=int, default=5, help="of drivers, and of workers")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     arguments = parser.parse_args()
-    for comparison in comparisons(arguments.kills):
+    for comparison in comparisons(arguments.parts, arguments.kills):
         text = (
             json.dumps(comparison)
             if arguments.json
