@@ -157,6 +157,7 @@ def test_the_flags_of_the_command_line_are_these() -> None:
         "baselines": ["--json", "--permutations", "--rungs", "--scheme", "--set", "--target"],
         "config show": ["--json", "--set"],
         "demo": ["--cpus", "--json", "--out", "--seed", "--subjects", "--trials", "--truth"],
+        "export": ["--fold", "--json"],
         "inspect": [
             "--cpus",
             "--images",
@@ -166,6 +167,7 @@ def test_the_flags_of_the_command_line_are_these() -> None:
             "--target",
             "--tr-from",
         ],
+        "predict": ["--cpus", "--json", "--shards"],
         "prepare": [
             "--config",
             "--cpus",
