@@ -18,7 +18,16 @@ from spectrum.cli.console import (
     print_text,
     progress_bar,
 )
-from spectrum.cli.options import CpusOption, JsonOption, RootsArgument, ShardsOption
+from spectrum.cli.options import (
+    CpusOption,
+    JsonOption,
+    MultiEchoOption,
+    RootsArgument,
+    ShardsOption,
+    SpaceOption,
+    TrFromOption,
+    data_settings,
+)
 from spectrum.cli.tables import aligned
 
 if TYPE_CHECKING:
@@ -64,6 +73,9 @@ def export(
 def predict(
     model: Annotated[Path, typer.Argument(help="Folder that spectrum export made.")],
     roots: RootsArgument,
+    tr_from: TrFromOption = None,
+    multi_echo: MultiEchoOption = None,
+    space: SpaceOption = None,
     shards: ShardsOption = Path("shards"),
     cpus: CpusOption = None,
     as_json: JsonOption = False,
@@ -74,14 +86,18 @@ def predict(
 
     Example: spectrum predict model data/raw/ds000052
     """
+    from spectrum.config import TrialConfig, config_from_mapping, parse_settings, set_paths
     from spectrum.data.bids import index_bids
     from spectrum.launch import local_ray
     from spectrum.training.exported import read_model
     from spectrum.training.predicting import is_ready, predict_table
 
     read = read_model(model)
+    decided = parse_settings(data_settings(tr_from, multi_echo, space))
+    of_model = {"data": read.header.config.data.model_dump(mode="json")}
+    choices = config_from_mapping(TrialConfig, set_paths(of_model, decided)).data
     with progress_bar("Reading headers", unit="runs") as on_run_done:
-        table = index_bids(roots, read.header.config.data, on_run_done=on_run_done)
+        table = index_bids(roots, choices, on_run_done=on_run_done)
     kept = f"Finished runs are kept in {shards}; the same command goes on from there."
     with (
         ending_politely(kept),

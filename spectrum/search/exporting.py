@@ -28,6 +28,7 @@ from spectrum.training.checkpoints import (
     WEIGHTS_NAME,
     CheckpointHeader,
     read_checkpoint,
+    read_header,
 )
 from spectrum.training.exported import (
     FOLDS_NAME,
@@ -191,7 +192,7 @@ def _score(
 def _wanted(found: _Source, name: str | None) -> list[tuple[Path, Mapping[str, Any]]]:
     """Return the checkpoint of each fold that is exported, with the sides of the fold."""
     folder_of = {
-        CheckpointHeader.model_validate_json(path.read_bytes()).fold: path.parent
+        read_header(path).fold: path.parent
         for path in sorted(found.checkpoints.glob(f"*/{HEADER_NAME}"))
     }
     roles_of = {roles["name"]: roles for roles in found.folds["folds"]}

@@ -25,9 +25,11 @@ from spectrum.training.checkpoints import (
     WEIGHTS_NAME,
     CheckpointHeader,
     read_checkpoint,
+    read_header,
 )
 
 __all__ = [
+    "FOLDS_NAME",
     "ExportedFold",
     "ExportedModel",
     "ModelHeader",
@@ -197,7 +199,7 @@ def _parsed(path: Path) -> ModelHeader:
     try:
         return ModelHeader.model_validate_json(path.read_bytes())
     except ValidationError as err:
-        first: Mapping[str, Any] = err.errors(include_url=False)[0]  # type: ignore[assignment]
+        first: Mapping[str, Any] = err.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise CheckpointError(
             f"{path} is no model of this version, or damaged: {where}: {first['msg']}. "
@@ -216,10 +218,9 @@ def _check_fold(folder: Path, fold: ExportedFold, header: ModelHeader) -> None:
             f"{weights} has {weights.stat().st_size} bytes where {fold.num_bytes} were written. "
             "Copy the folder again, or export again."
         )
-    content = own.read_bytes()
-    if hashlib.sha256(content).hexdigest() != fold.header_sha256:
+    if hashlib.sha256(own.read_bytes()).hexdigest() != fold.header_sha256:
         raise CheckpointError(f"{own} is not what was exported. Copy the folder again.")
-    told = CheckpointHeader.model_validate_json(content)
+    told = read_header(own)
     with weights.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != told.weights_sha256:

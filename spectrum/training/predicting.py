@@ -307,7 +307,7 @@ def _iter_notes(
     predictions: Sequence[Predicted], manifest: ShardManifest, header: ModelHeader
 ) -> Iterator[str]:
     yield header.score.told
-    yield from _iter_fold_notes(header)
+    yield from _iter_fold_notes(predictions, header)
     trained = [p for p in predictions if p.seen and not p.held_out]
     held_out = [p for p in predictions if p.held_out]
     if trained:
@@ -339,11 +339,12 @@ def _num_of_known_people(predictions: Sequence[Predicted], header: ModelHeader) 
     return sum(p.unit.key.group in people and not p.seen for p in predictions)
 
 
-def _iter_fold_notes(header: ModelHeader) -> Iterator[str]:
-    if len(header.folds) > 1:
+def _iter_fold_notes(predictions: Sequence[Predicted], header: ModelHeader) -> Iterator[str]:
+    if len(header.folds) > 1 and any(len(p.folds) == len(header.folds) for p in predictions):
         yield (
-            f"Probabilities are the mean over the models of {len(header.folds)} folds; the score "
-            "is that of each on what it held out, not of this mean."
+            f"Probabilities are the mean over the models of {len(header.folds)} folds, where no "
+            "fold held the run out; the score is that of each on what it held out, not of this "
+            "mean."
         )
     steps = {
         name

@@ -336,6 +336,11 @@ def _touch_target(folder: Path) -> None:
         (lambda folder: (folder / "result.json").unlink(), None, "an unfinished training"),
         (lambda folder: (folder / "train.json").unlink(), None, "holds no model"),
         (lambda folder: shutil.rmtree(folder / "checkpoints"), None, "no checkpoint of the fold"),
+        (
+            lambda folder: next(folder.rglob("model.json")).write_text("{}"),
+            None,
+            "is no checkpoint header",
+        ),
         (lambda folder: None, "nowhere", "'nowhere' is no fold"),
         (_touch_target, None, "was changed since the model was trained"),
         (
