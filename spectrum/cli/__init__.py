@@ -18,6 +18,7 @@ from spectrum.cli import (
     demo,
     downloading,
     labels,
+    predicting,
     searching,
     seeing,
     shards,
@@ -64,6 +65,7 @@ ROOMS = (
     training,
     searching,
     studying,
+    predicting,
     seeing,
     configs,
 )

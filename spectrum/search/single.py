@@ -24,6 +24,7 @@ from spectrum.errors import SearchError
 from spectrum.evaluation.audit import FloorRecord, measure_floor
 from spectrum.records import FoldRecord, ScoreRecord, TrialEpochRecord
 from spectrum.search.folder import STATE_NAME
+from spectrum.search.images import IMAGES_NAME, seen_images
 from spectrum.search.json_lines import read_json, write_json
 from spectrum.search.manifest import differences
 from spectrum.search.preparation import left_out_notes
@@ -148,6 +149,7 @@ def train_single(
     _begin(out, config, fingerprints, resume)
     floor = measure_floor(shards, data.table, folds, target=target, scheme=config.folds.scheme)
     write_json(out / "folds.json", manifest)
+    write_json(out / IMAGES_NAME, seen_images(shards.manifest))
     watch = _Watch(out / SECONDS_NAME, config, len(folds), on_epoch)
     last, fold_records = _fit(data, shards, folds, config, out, watch)
     seen = {(f.fold, f.epoch): f.num_sequences for record in last for f in record.folds}

@@ -22,6 +22,7 @@ from spectrum.search.first_points import check_sources, enqueued_points, first_t
 from spectrum.search.folder import StudyFolder
 from spectrum.search.forking import parent_of
 from spectrum.search.held_sets import sets_held
+from spectrum.search.images import IMAGES_NAME, seen_images
 from spectrum.search.manifest import build_manifest, refuse_change
 from spectrum.search.objective import SharedInputs, StudyObjective
 from spectrum.search.plan import plan_study
@@ -34,7 +35,9 @@ from spectrum.search.tracker import Tracker
 
 __all__ = ["StudyResult", "plan_study", "run_study"]
 
-LEFTOVER: Final = re.compile(r"\.lock|(folds|floor)\.json|\.(folds|floor|study)\.json\.(part|\d+)")
+LEFTOVER: Final = re.compile(
+    r"\.lock|(folds|floor|images)\.json|\.(folds|floor|images|study)\.json\.(part|\d+)"
+)
 """Files that a start leaves which failed, or was killed, before study.json: whole ones, and those
 written aside."""
 
@@ -168,12 +171,13 @@ def _open(
     first_trials(space, data=prepared.fingerprints, parent=fork)
     write_folds(prepared.fold_manifest, study.folds)
     study.write("floor.json", prepared.measure_floor())
+    study.write(IMAGES_NAME, seen_images(prepared.shards.manifest))
     manifest = build_manifest(
         space,
         name=study.path.name,
         data=prepared.fingerprints,
         refused=prepared.refused,
-        files=study.digests_of("folds.json", "floor.json"),
+        files=study.digests_of("folds.json", "floor.json", IMAGES_NAME),
         parent=parent_of(fork, space, prepared.fingerprints) if fork else None,
     )
     study.write_manifest(manifest)

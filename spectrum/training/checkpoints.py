@@ -24,7 +24,15 @@ from spectrum.data.harmonisation import Harmonisation, IntensityScale
 from spectrum.errors import CheckpointError
 from spectrum.model.slice_vit import SliceViT, build_model
 
-__all__ = ["CheckpointHeader", "read_checkpoint", "scales_in_header", "write_checkpoint"]
+__all__ = [
+    "HEADER_NAME",
+    "WEIGHTS_NAME",
+    "CheckpointHeader",
+    "read_checkpoint",
+    "read_header",
+    "scales_in_header",
+    "write_checkpoint",
+]
 
 WEIGHTS_NAME: Final = "model.safetensors"
 HEADER_NAME: Final = "model.json"
@@ -114,7 +122,7 @@ def read_checkpoint(
     CheckpointError
         Where a file is missing, of another format, or not what was written.
     """
-    header = _read_header(folder / HEADER_NAME)
+    header = read_header(folder / HEADER_NAME)
     content = _read(folder / WEIGHTS_NAME)
     if hashlib.sha256(content).hexdigest() != header.weights_sha256:
         raise CheckpointError(
@@ -139,7 +147,8 @@ def read_checkpoint(
     return model.to(device).eval(), header
 
 
-def _read_header(path: Path) -> CheckpointHeader:
+def read_header(path: Path) -> CheckpointHeader:
+    """Read a header alone; raise CheckpointError where it is missing, foreign or damaged."""
     try:
         return CheckpointHeader.model_validate_json(_read(path))
     except ValidationError as err:

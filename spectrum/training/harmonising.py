@@ -32,6 +32,7 @@ __all__ = [
     "HarmonisedFeed",
     "MeasuredRuns",
     "feed_of_fold",
+    "feed_on_scale",
     "harmonisation_of",
     "trial_feed",
 ]
@@ -76,18 +77,20 @@ class HarmonisedFeed:
     ----------
     feed : in the unit of the recipe
     runs : measured on the same data
-    fold : its training units decide the scales
+    harmonisation : the scales of the fold
     inside_RSHW : masks of ``runs``, on the device
     """
 
-    def __init__(self, feed: Feed, runs: MeasuredRuns, fold: Fold, *, inside_RSHW: Tensor) -> None:
+    def __init__(
+        self, feed: Feed, runs: MeasuredRuns, harmonisation: Harmonisation, *, inside_RSHW: Tensor
+    ) -> None:
         self._feed = feed
         self._inside_RSHW = inside_RSHW
         self.source = feed.source
         self.class_index = feed.class_index
         self.device = feed.device
         table = feed.source.table
-        self.harmonisation = runs.fit(table, fold)
+        self.harmonisation = harmonisation
         used = [(run, runs.scale_of_run(self.harmonisation, run)) for run in table.used_runs]
         factors = [1.0 / scale.sd for _, scale in used]
         shifts = [-scale.mean / scale.sd for _, scale in used]
@@ -136,8 +139,12 @@ class FoldFeeds:
         return self._feed.iter_read(parts)
 
     def of_fold(self, fold: Fold) -> HarmonisedFeed:
-        """Return the feed of a fold."""
-        return HarmonisedFeed(self._feed, self._runs, fold, inside_RSHW=self._inside_RSHW)
+        """Return the feed of a fold, whose training units decide the scales."""
+        return self.on_scale(self._runs.fit(self.source.table, fold))
+
+    def on_scale(self, harmonisation: Harmonisation) -> HarmonisedFeed:
+        """Return a feed on scales that are known, such as those of a checkpoint."""
+        return HarmonisedFeed(self._feed, self._runs, harmonisation, inside_RSHW=self._inside_RSHW)
 
 
 def trial_feed(feed: Feed, config: TrainingConfig) -> Feed:
@@ -148,6 +155,13 @@ def trial_feed(feed: Feed, config: TrainingConfig) -> Feed:
 def feed_of_fold(feed: Feed, fold: Fold) -> Feed:
     """Return the feed on the scale of a fold, where the trial harmonises; else the feed itself."""
     return feed.of_fold(fold) if isinstance(feed, FoldFeeds) else feed
+
+
+def feed_on_scale(feed: Feed, harmonisation: Harmonisation | None) -> Feed:
+    """Return the feed on the scales of a fit; the feed itself where it did not harmonise."""
+    if harmonisation is None:
+        return feed
+    return (feed if isinstance(feed, FoldFeeds) else FoldFeeds(feed)).on_scale(harmonisation)
 
 
 def harmonisation_of(feed: Feed) -> Harmonisation | None:

@@ -52,6 +52,8 @@ def _write(path: Path, text: str) -> str:
         (("train", "nowhere.yaml", "."), 2, "nowhere.yaml is no file"),
         (("search", "nowhere.yaml", "."), 2, "nowhere.yaml is no file"),
         (("report", "nowhere"), 1, "nowhere"),
+        (("export", "nowhere", "model"), 1, "nowhere holds no model"),
+        (("predict", "nowhere", "."), 1, "nowhere/model.json is missing"),
         (("ui", "nowhere"), 1, "nowhere"),
         (
             ("config", "show", "--set", "model.embed_dims=3"),
@@ -157,6 +159,7 @@ def test_the_flags_of_the_command_line_are_these() -> None:
         "baselines": ["--json", "--permutations", "--rungs", "--scheme", "--set", "--target"],
         "config show": ["--json", "--set"],
         "demo": ["--cpus", "--json", "--out", "--seed", "--subjects", "--trials", "--truth"],
+        "export": ["--fold", "--json"],
         "inspect": [
             "--cpus",
             "--images",
@@ -166,6 +169,7 @@ def test_the_flags_of_the_command_line_are_these() -> None:
             "--target",
             "--tr-from",
         ],
+        "predict": ["--cpus", "--json", "--multi-echo", "--shards", "--space", "--tr-from"],
         "prepare": [
             "--config",
             "--cpus",

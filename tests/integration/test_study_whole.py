@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from spectrum.data.bids import index_bids
 from spectrum.errors import SearchError, SpectrumError
+from spectrum.search.exporting import export_model
 from spectrum.search.single import train_single
 from spectrum.search.space import SearchSpace, space_from_mapping
 from spectrum.search.study import StudyResult, plan_study, run_study
 from spectrum.search.trial_source import config_of_trial
 from spectrum.search.view import view_study
+from spectrum.training.predicting import predict_table
 from tests.tiny_bids import TASK
 from tests.unit.search.fakes import ListTracker
 
@@ -76,7 +79,7 @@ def test_a_study_goes_from_bids_to_a_best_trial_and_is_continued_exactly(
     assert told["selection"]["winner"] == told["best"]["trial"]
     assert {end[0] for end in tracker.ends} == {0, 1, 2}
     _check_folder(tmp_path / "studies/tiny", told["best"]["trial"])
-    _check_trained_alone(tmp_path, root)
+    _check_models(tmp_path, root)
 
     with pytest.raises(SearchError, match=r"exists already\. Continue it with --resume"):
         search(tmp_path, root, space)
@@ -94,6 +97,28 @@ def test_a_study_goes_from_bids_to_a_best_trial_and_is_continued_exactly(
     (root / "sub-01/func" / f"sub-01_task-{TASK}_run-02_bold.nii.gz").unlink()
     with pytest.raises(SearchError, match="was begun with other inputs"):
         search(tmp_path, root, space, resume=True, num_trials=5)
+
+
+def _check_models(tmp_path: Path, root: Path) -> None:
+    _check_exported(tmp_path, root)
+    _check_trained_alone(tmp_path, root)
+
+
+def _check_exported(tmp_path: Path, root: Path) -> None:
+    """The model of the selected trial says of the study's runs what its folds said."""
+    study = view_study(tmp_path / "studies/tiny")
+    assert study.best is not None
+    model = export_model(study.path, tmp_path / "model")
+    assert model.header.score.selected
+    assert "selected: highest mean over 2 new seeds" in model.header.score.told
+    table = index_bids([root], model.header.config.data)
+    told = predict_table(model, table, shards_root=tmp_path / "shards").predictions
+    before = {p.unit: p for p in study.predictions_of(study.best["number"])}
+    assert len(told) == len(before) == 6
+    for again in told:
+        probabilities = before[again.unit.name].probabilities
+        assert list(again.probabilities.values()) == pytest.approx(probabilities, abs=1e-6)
+        assert again.folds == (before[again.unit.name].fold,)
 
 
 def _check_trained_alone(tmp_path: Path, root: Path) -> None:
