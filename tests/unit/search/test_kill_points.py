@@ -219,7 +219,7 @@ def test_what_a_trial_can_be_continued_from_outlives_a_kill_and_not_its_end(
             at=kill_at("reported", 1),
         )
     drive(tmp_path / "s", num_trials=2, tracker=ListTracker(), objective=Keeping())
-    assert seen == [[], ["epoch-0"]]
+    assert seen == [[], ["epoch-0", "seconds.json"]]
     assert not states.exists()
 
 
