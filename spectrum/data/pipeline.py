@@ -36,7 +36,7 @@ from spectrum.data.set_plan import (
     without_copies,
 )
 from spectrum.data.shards import ShardSet, check_environment
-from spectrum.data.single_flight import single_flight
+from spectrum.data.single_flight import remove_abandoned_lock, single_flight
 from spectrum.data.store import mark_used
 from spectrum.errors import ShardError
 from spectrum.targets import Target
@@ -98,6 +98,9 @@ def prepare(
     if found is None:
         with _told_of_disk(selected.root):
             found, reused = _find_or_make(selected, how, on_run_done)
+    else:
+        remove_abandoned(selected.root, ".aside-*")
+        remove_abandoned_lock(selected.lock)
     mark_used(found.path)
     manifest = found.manifest
     return PrepareResult(
@@ -171,7 +174,7 @@ def _find_or_make(
 ) -> tuple[ShardSet, bool]:
     """Make the set, or wait for who makes it; tell whether it was there."""
     selected.root.mkdir(parents=True, exist_ok=True)
-    with single_flight(selected.root / f".{selected.recipe_name}.lock"):
+    with single_flight(selected.lock):
         plan = _without_killers(selected, how.retry)
         found = _find(plan)
         if found is not None:

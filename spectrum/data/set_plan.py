@@ -61,6 +61,11 @@ class SetPlan:
         return self.root / f".pieces-{self.recipe_name}"
 
     @property
+    def lock(self) -> Path:
+        """Held by who makes sets of the recipe."""
+        return self.root / f".{self.recipe_name}.lock"
+
+    @property
     def earlier_sets(self) -> list[Path]:
         """Finished sets of the recipe, over whatever inputs."""
         return sorted(

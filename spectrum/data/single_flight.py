@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from spectrum.data.owners import Owner, aside_path, remove_abandoned, this_process
 
-__all__ = ["single_flight"]
+__all__ = ["remove_abandoned_lock", "single_flight"]
 
 SHORTEST_POLL_S: Final = 0.01
 LONGEST_POLL_S: Final = 0.2
@@ -69,6 +69,13 @@ def _release(path: Path, token: str) -> None:
     with _alone_in(path.parent):
         if _read(path).get("token") == token:
             path.unlink(missing_ok=True)
+
+
+def remove_abandoned_lock(path: Path) -> None:
+    """Take away a lock that a process of this machine left behind; wait for nobody."""
+    token = str(_read(path).get("token", ""))
+    if token and _is_owner_gone(path):
+        _break(path, token)
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,18 +115,19 @@ def kills(
 ) -> Iterator[dict[str, Any]]:
     undisturbed = make_undisturbed(folder, address)
     for kind in kinds:
-        right = 0
+        right = num_killed = 0
         for seed in range(num_kills):
             rng = np.random.default_rng(seed)
             shards_root = folder / f"{kind}-{seed}"
-            what, watcher = (
+            killed, watcher = (
                 kill_a_driver(undisturbed, shards_root, address, rng)
                 if kind == "driver"
                 else kill_workers(undisturbed, shards_root, rng)
             )
+            num_killed += killed
             right += _is_right(watcher, undisturbed)
-            sys.stderr.write(f"{kind} {seed}: {what:.2f}, {watcher.num_looks} looks\n")
-        case = f"sets whole and never half visible, {kind} killed"
+            sys.stderr.write(f"{kind} {seed}: {killed} killed, {watcher.num_looks} looks\n")
+        case = f"sets whole and never half visible; {kind} killed in the midst: {num_killed}"
         yield told_of(case, right, num_kills, "all", target=num_kills)
 
 

@@ -116,13 +116,14 @@ class Undisturbed:
 
 
 def make_undisturbed(folder: Path, address: str) -> Undisturbed:
-    """Make a set as the drivers that are killed do, and time it."""
+    """Make a set as the drivers that are killed do; time it once Ray's workers are warm."""
     root = write_runs(folder / "bids" / "ds000002")
-    with _started(root, folder / "undisturbed", address) as driver:
-        begin = time.monotonic()
-        assert driver.stdout is not None
-        told = json.loads(driver.stdout.readline())
-        seconds = time.monotonic() - begin
+    for name in ("cold", "warm"):
+        with _started(root, folder / name, address) as driver:
+            begin = time.monotonic()
+            assert driver.stdout is not None
+            told = json.loads(driver.stdout.readline())
+            seconds = time.monotonic() - begin
     return Undisturbed(root, content_of(Path(told["shards"])), seconds)
 
 
@@ -139,22 +140,21 @@ def _started(root: Path, shards_root: Path, address: str) -> Iterator[subprocess
 
 def kill_a_driver(
     undisturbed: Undisturbed, shards_root: Path, address: str, rng: np.random.Generator
-) -> tuple[float, Watcher]:
+) -> tuple[int, Watcher]:
     """Kill the driver at a random moment; let the caller make the set at once, and check it.
 
     Returns
     -------
-    moment, watcher
-        As a part of the undisturbed time.
+    num_killed, watcher
+        Drivers that were killed before their set stood under its name: 0 or 1.
     """
-    moment = float(rng.uniform(0.0, 1.0))
     with watched(shards_root) as watcher:
         with _started(undisturbed.root, shards_root, address) as driver:
-            time.sleep(moment * undisturbed.seconds)
+            time.sleep(float(rng.uniform(0.0, undisturbed.seconds)))
             driver.send_signal(signal.SIGKILL)
             result = prepare_slowly(undisturbed.root, shards_root, seconds=0.0)
         _check(result, undisturbed, shards_root)
-    return moment, watcher
+    return int(not result.reused), watcher
 
 
 def kill_workers(

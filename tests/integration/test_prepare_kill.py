@@ -61,8 +61,8 @@ def test_twenty_kills_of_each_lose_nothing(
 ) -> None:
     for seed in range(20):
         rng = np.random.default_rng(100 + seed)
-        moment, watcher = kill_a_driver(undisturbed, tmp_path / f"d{seed}", address, rng)
+        num_drivers, watcher = kill_a_driver(undisturbed, tmp_path / f"d{seed}", address, rng)
         _check_sight(watcher, undisturbed)
-        num_killed, watcher = kill_workers(undisturbed, tmp_path / f"w{seed}", rng)
+        num_workers, watcher = kill_workers(undisturbed, tmp_path / f"w{seed}", rng)
         _check_sight(watcher, undisturbed)
-        print(f"driver killed at {moment:4.0%} of its time; workers killed at work: {num_killed}")
+        print(f"killed in the midst: {num_drivers} drivers, {num_workers} workers")

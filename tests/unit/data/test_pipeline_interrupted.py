@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from spectrum.data.bids import index_bids
+from spectrum.data.owners import this_process
 from spectrum.data.pipeline import find_shards
 from tests.unit.data.tiny_sets import RECIPE, content_of, prepare_tree
 
@@ -61,6 +66,23 @@ def test_finished_pieces_of_an_interrupted_call_are_used(root: Path, shards_root
     assert seen == [(4, 4)]
     assert content_of(made) == content_of(prepare_tree(root, shards_root.with_name("undisturbed")))
     assert not list(shards_root.glob(".pieces-*"))
+
+
+def test_what_a_maker_left_that_died_after_its_set_was_there_goes_with_the_next_call(
+    root: Path, shards_root: Path
+) -> None:
+    first = prepare_tree(root, shards_root)
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    dead = replace(this_process(), pid=process.pid, started=0)
+    lock = shards_root / f".{first.fingerprint[:16]}.lock"
+    lock.write_text(json.dumps({"token": "old", **asdict(dead)}), encoding="utf-8")
+    tag = f"{dead.machine}.{dead.pid}.0.{'0' * 12}"
+    (shards_root / f".aside-{first.fingerprint[:16]}.{tag}.aside").mkdir()
+    (shards_root / ".aside-of-somebody-else").mkdir()
+    assert prepare_tree(root, shards_root).reused
+    left = [path.name for path in shards_root.iterdir() if path.name.startswith(".")]
+    assert sorted(left) == [".aside-of-somebody-else", ".spatial", ".used"]
 
 
 def test_a_damaged_set_is_made_again(root: Path, shards_root: Path) -> None:

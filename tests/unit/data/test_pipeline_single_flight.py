@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from spectrum.data.owners import Owner, aside_path, this_process
-from spectrum.data.single_flight import single_flight
+from spectrum.data.single_flight import remove_abandoned_lock, single_flight
 
 
 def _count(folder: str, repeats: int) -> None:
@@ -155,6 +155,19 @@ def test_what_a_dead_breaker_took_aside_goes_with_the_next_owner(tmp_path: Path)
         path.touch()
     with single_flight(tmp_path / "lock"):
         assert {path.name for path in tmp_path.iterdir()} == {"lock", mine.name}
+
+
+def test_only_a_lock_of_the_dead_is_taken_away_from_without(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    dead = _dead()
+    for owner in (this_process(), replace(dead, machine="0" * 12)):
+        _write_lock(lock, owner)
+        remove_abandoned_lock(lock)
+        assert lock.exists()
+    _write_lock(lock, dead)
+    remove_abandoned_lock(lock)
+    remove_abandoned_lock(lock)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_torn_lock_file_is_broken_in_time(tmp_path: Path) -> None:
