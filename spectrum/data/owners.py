@@ -12,13 +12,22 @@ import re
 import shutil
 import socket
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Owner", "aside_path", "owner_of", "remove_abandoned", "this_process"]
+__all__ = [
+    "Owner",
+    "aside_path",
+    "owner_of",
+    "remove_abandoned",
+    "this_process",
+    "write_whole",
+    "written_aside",
+]
 
 _TAG: Final = re.compile(
     r"(?P<machine>[0-9a-f]{12})\.(?P<pid>\d+)\.(?P<started>\d+)\.[0-9a-f]{12}"
@@ -69,6 +78,23 @@ def aside_path(path: Path) -> Path:
     owner = this_process()
     tag = f"{owner.machine}.{owner.pid}.{owner.started}.{uuid.uuid4().hex[:12]}"
     return path.with_name(f".{path.name.removeprefix('.')}.{tag}.aside")
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Yield a path to write to, which takes the place of ``path`` when all went well."""
+    aside = aside_path(path)
+    try:
+        yield aside
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is there with all its bytes or as it was before."""
+    with written_aside(path) as aside:
+        aside.write_bytes(content)
 
 
 def owner_of(path: Path) -> Owner | None:

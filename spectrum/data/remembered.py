@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from spectrum.data.owners import aside_path, remove_abandoned
+from spectrum.data.owners import remove_abandoned, write_whole
 
 __all__ = ["read_entries", "write_entries"]
 
@@ -59,9 +59,4 @@ def write_entries(
     if merged == known:
         return
     remove_abandoned(path.parent, f".{path.name}.*")
-    aside = aside_path(path)
-    try:
-        aside.write_text(json.dumps(merged, sort_keys=True), encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_whole(path, json.dumps(merged, sort_keys=True).encode())

@@ -12,8 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 
 from spectrum.config import canonical_json, fingerprint
 from spectrum.data.manifest import ShardManifest, ShardRun, read_manifest
-from spectrum.data.owners import aside_path
+from spectrum.data.owners import written_aside
 from spectrum.data.quality import RUN_QUALITY_NAMES, VOLUME_QUALITY_NAMES
 from spectrum.data.shard_files import (
     ENTITY_COLUMNS,
@@ -172,7 +171,7 @@ def write_piece(
 ) -> None:
     """Write one run as a file of its own, aside and renamed; the run's description is in it."""
     table = _table(run, slices_VSHW, volume_quality)
-    with _aside(path) as aside, _writer(aside, run.shape_SHW) as writer:
+    with written_aside(path) as aside, _writer(aside, run.shape_SHW) as writer:
         writer.write_table(table, row_group_size=run.num_volumes)
         writer.add_key_value_metadata({"spectrum.run": run.model_dump_json()})
 
@@ -189,7 +188,7 @@ def read_piece(path: Path) -> ShardRun | None:
 
 def write_shard(path: Path, shape_SHW: tuple[int, int, int], sources: Sequence[RunSource]) -> None:
     """Write one file from row groups of others, one after the other, aside and renamed."""
-    with _aside(path) as aside, _writer(aside, shape_SHW) as writer:
+    with written_aside(path) as aside, _writer(aside, shape_SHW) as writer:
         for source in sources:
             table = ShardFile(Path(source.path), shape_SHW).read_row_group(source.row_group)
             writer.write_table(table, row_group_size=max(1, table.num_rows))
@@ -226,16 +225,6 @@ def _table(
     for name in RUN_QUALITY_NAMES:
         columns.append(pa.array([run.quality.get(name)] * num_volumes, type=pa.float64()))
     return pa.Table.from_arrays(columns, schema=schema)
-
-
-@contextmanager
-def _aside(path: Path) -> Iterator[Path]:
-    aside = aside_path(path)
-    try:
-        yield aside
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _writer(path: Path, shape_SHW: tuple[int, int, int]) -> pq.ParquetWriter:

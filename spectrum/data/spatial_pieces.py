@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from spectrum.config.frozen import FrozenConfig
 from spectrum.data.grids import Grid
 from spectrum.data.manifest import RunFinding
-from spectrum.data.owners import aside_path, remove_abandoned
+from spectrum.data.owners import remove_abandoned, written_aside
 from spectrum.data.quality import RunQuality
 from spectrum.data.single_flight import single_flight
 from spectrum.data.spatial import SpatialResult
@@ -109,13 +109,9 @@ def _write(path: Path, piece: SpatialPiece) -> None:
     from safetensors.numpy import save_file
 
     remove_abandoned(path.parent, f".{path.name}.*")
-    aside = aside_path(path)
     metadata = {"facts": piece.facts.model_dump_json()}
-    try:
+    with written_aside(path) as aside:
         save_file(_arrays(piece), aside, metadata=metadata)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _arrays(piece: SpatialPiece) -> dict[str, NDArray[Any]]:

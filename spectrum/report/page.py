@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from spectrum import __version__
 from spectrum.config import write_yaml
+from spectrum.data.owners import write_whole
 from spectrum.errors import SearchError
 from spectrum.report.facts import (
     dataset_scores,
@@ -31,6 +32,7 @@ from spectrum.report.facts import (
 from spectrum.report.gallery import study_figures
 from spectrum.report.labels import recipe_warnings
 from spectrum.report.pipeline_slices import pipeline_slices
+from spectrum.report.templates import FOLDER, page_environment
 from spectrum.report.theme import DARK, LIGHT, FigureMaker, render
 from spectrum.search.view import StudyView, view_study
 
@@ -41,8 +43,6 @@ MAX_ROWS = 200
 
 MAX_COLUMNS = 8
 """Parameters listed with each trial, the most important first."""
-
-_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +96,7 @@ def write_report(
     context = {**_context(study, shares, pictures), "brain": slices}
     text = _environment().get_template("page.html").render(context)
     page = out / "index.html"
-    aside = page.with_suffix(".aside")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(page)
+    write_whole(page, text.encode())
     return page
 
 
@@ -142,7 +140,7 @@ def _context(
         "description": space.get("description", ""),
         "created": study.manifest.get("created", ""),
         "version": __version__,
-        "style": Markup((_HERE / "style.css").read_text(encoding="utf-8")),
+        "style": Markup((FOLDER / "style.css").read_text(encoding="utf-8")),
         "summary": summary(study),
         "verdict": (study.floor or {}).get("verdict", ""),
         "references": references(study),
@@ -186,12 +184,6 @@ def _warnings(study: StudyView) -> dict[str, tuple[str, ...]]:
 
 
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.filters["value"] = format_value
     return environment

@@ -9,7 +9,6 @@ of one run. Not here: what a figure shows (``run_figure``).
 from __future__ import annotations
 
 import base64
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +16,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
-import jinja2
 from markupsafe import Markup
 
 from spectrum import __version__
 from spectrum.config import fingerprint
 from spectrum.data.manifest import Refusal, ShardManifest, ShardRun
+from spectrum.data.owners import write_whole
 from spectrum.data.run_views import RunSources, view_run
 from spectrum.data.shards import ShardSet
 from spectrum.errors import ConfigError
@@ -35,6 +34,7 @@ from spectrum.report.run_facts import (
     worst_first,
 )
 from spectrum.report.run_figure import draw_run, draw_thumbnail
+from spectrum.report.templates import FOLDER, page_environment
 from spectrum.report.theme import LIGHT, render
 
 __all__ = ["RunFigure", "draw_new_runs", "figure_name", "write_run_plots"]
@@ -47,7 +47,6 @@ FIGURES_NAME: Final = "runs"
 ON_BLACK: Final = replace(LIGHT, ground="#000000")
 """Small pictures are slices and little else, on both grounds."""
 
-_HERE = Path(__file__).parent
 
 Progress = Callable[[int, int], None]
 
@@ -162,8 +161,8 @@ def _draw(shards: ShardSet, run: ShardRun, place: Path, sources: RunSources) -> 
     (small,) = render(lambda theme: draw_thumbnail(theme, view=view), ON_BLACK, "webp")
     (large,) = render(lambda theme: draw_run(theme, view=view, problems=problems), LIGHT, "png")
     _remove_older(wanted)
-    _write_whole(wanted.thumbnail, small)
-    _write_whole(wanted.figure, large)
+    write_whole(wanted.thumbnail, small)
+    write_whole(wanted.figure, large)
     return wanted
 
 
@@ -175,26 +174,10 @@ def _remove_older(wanted: RunFigure) -> None:
             path.unlink(missing_ok=True)
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
-    try:
-        aside.write_bytes(content)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
 def _write_page(manifest: ShardManifest, figures: Sequence[RunFigure], folder: Path) -> Path:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template("runs.html").render(_context(manifest, figures))
+    text = page_environment().get_template("runs.html").render(_context(manifest, figures))
     page = folder / "index.html"
-    _write_whole(page, text.encode())
+    write_whole(page, text.encode())
     return page
 
 
@@ -216,8 +199,8 @@ def _context(manifest: ShardManifest, figures: Sequence[RunFigure]) -> dict[str,
     }
     return {
         "version": __version__,
-        "style": Markup((_HERE / "style.css").read_text(encoding="utf-8")),
-        "runs_style": Markup((_HERE / "runs.css").read_text(encoding="utf-8")),
+        "style": Markup((FOLDER / "style.css").read_text(encoding="utf-8")),
+        "runs_style": Markup((FOLDER / "runs.css").read_text(encoding="utf-8")),
         "recipe": recipe_text(recipe),
         "warnings": recipe.warnings,
         "fingerprint": manifest.fingerprint,

@@ -7,7 +7,6 @@ changed checkpoint is refused.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal
@@ -21,6 +20,7 @@ from torch import Tensor
 from spectrum.config import TrialConfig, canonical_json
 from spectrum.config.frozen import FrozenConfig
 from spectrum.data.harmonisation import Harmonisation, IntensityScale
+from spectrum.data.owners import write_whole
 from spectrum.errors import CheckpointError
 from spectrum.model.slice_vit import SliceViT, build_model
 
@@ -107,9 +107,10 @@ def write_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     content = save({name: tensor.contiguous() for name, tensor in weights.items()})
     digest = hashlib.sha256(content).hexdigest()
-    _write(folder / WEIGHTS_NAME, content)
+    write_whole(folder / WEIGHTS_NAME, content)
     complete = header.model_copy(update={"weights_sha256": digest})
-    _write(folder / HEADER_NAME, canonical_json(complete.model_dump(mode="json")).encode())
+    header_bytes = canonical_json(complete.model_dump(mode="json")).encode()
+    write_whole(folder / HEADER_NAME, header_bytes)
 
 
 def read_checkpoint(
@@ -166,9 +167,3 @@ def _read(path: Path) -> bytes:
             f"{path} is missing. A checkpoint is a folder with {HEADER_NAME} and {WEIGHTS_NAME}."
         )
     return path.read_bytes()
-
-
-def _write(path: Path, content: bytes) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_bytes(content)
-    aside.replace(path)

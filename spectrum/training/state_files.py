@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from spectrum.config import canonical_json, fingerprint
+from spectrum.data.owners import write_whole
 from spectrum.data.units import SequenceTable
 from spectrum.errors import CheckpointError
 from spectrum.records import EpochRecord
@@ -147,7 +147,7 @@ class FoldStateFiles:
         }
         if before is not None:
             (self.folder / PREVIOUS_NAME).write_bytes(_sealed(before))
-        _write(self.folder / STATE_NAME, _sealed(content))
+        write_whole(self.folder / STATE_NAME, _sealed(content))
         if before is None:
             (self.folder / PREVIOUS_NAME).unlink(missing_ok=True)
         self._current = content
@@ -283,9 +283,3 @@ def _content_of(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as err:
         raise _DamageError(f"{path} cannot be read: {err.strerror}") from err
-
-
-def _write(path: Path, content: bytes) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_bytes(content)
-    aside.replace(path)
