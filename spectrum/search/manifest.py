@@ -17,7 +17,14 @@ from spectrum.data.recipe import STEP_VERSIONS
 from spectrum.errors import SearchError
 from spectrum.search.space import SearchSpace
 
-__all__ = ["build_manifest", "changes", "differences", "manifest_differences", "refuse_change"]
+__all__ = [
+    "build_manifest",
+    "changes",
+    "differences",
+    "listed_changes",
+    "manifest_differences",
+    "refuse_change",
+]
 
 LIBRARIES: Final = ("numpy", "optuna", "pyarrow", "ray", "timm", "torch")
 """Libraries whose versions are noted."""
@@ -90,12 +97,17 @@ def refuse_change(
     """
     found = changes(begun, space, data)
     if found:
-        more = f"; and {len(found) - MAX_DIFFERENCES} more" if len(found) > MAX_DIFFERENCES else ""
         raise SearchError(
             f"The study {begun['name']} was begun with other inputs: "
-            f"{'; '.join(found[:MAX_DIFFERENCES])}{more}. Restore them to continue it, search "
+            f"{listed_changes(found)}. Restore them to continue it, search "
             "under another name, or begin a new study from this one's trials with --fork."
         )
+
+
+def listed_changes(found: Sequence[str]) -> str:
+    """Return the first few differences in one line, and how many more there are."""
+    more = f"; and {len(found) - MAX_DIFFERENCES} more" if len(found) > MAX_DIFFERENCES else ""
+    return f"{'; '.join(found[:MAX_DIFFERENCES])}{more}"
 
 
 def changes(

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from spectrum.config import PreprocessingConfig
 from spectrum.data.bids import index_bids
-from spectrum.data.describing import GIB, recipe_words, size_text
+from spectrum.data.describing import recipe_words, size_text
 from spectrum.data.folds import draw_folds
 from spectrum.data.inputs import select_inputs
 from spectrum.data.pipeline import find_shards
@@ -178,7 +178,6 @@ def plan_disk(
     inputs = select_inputs(table, recipes[0], target, shards_root)
     shape_of = {str(run.key): run.shape for run in table.runs if run.shape is not None}
     estimate = SizeEstimate(inputs.jobs, shape_of)
-    budget = space.study.disk_gib
 
     def find(recipe: PreprocessingConfig) -> Path | None:
         earlier = SetPlan(root=shards_root, inputs=replace(inputs, recipe=recipe)).earlier_sets
@@ -191,7 +190,7 @@ def plan_disk(
         sets=tuple(_planned(recipe, estimate, find(recipe)) for recipe in recipes),
         spatial={name: estimate.size_of(r).spatial_bytes for name, r in products.items()},
         num_trials=num_trials or space.study.num_trials,
-        disk_bytes=None if budget is None else int(budget * GIB),
+        disk_bytes=space.study.disk_bytes,
         free_bytes=free_bytes(shards_root),
     )
 

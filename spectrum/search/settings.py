@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from spectrum.config.frozen import FrozenConfig
+from spectrum.data.describing import GIB
 
 __all__ = ["FoldRaceConfig", "ObjectiveName", "PrunerConfig", "RerunConfig", "StudySettings"]
 
@@ -121,6 +122,11 @@ class StudySettings(FrozenConfig):
 
     max_hours: float | None = Field(default=None, gt=0.0)
     """Hours of one session after which no further trial begins; those that run go on."""
+
+    @property
+    def disk_bytes(self) -> int | None:
+        """``disk_gib`` in bytes."""
+        return None if self.disk_gib is None else int(self.disk_gib * GIB)
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:

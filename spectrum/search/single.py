@@ -26,7 +26,7 @@ from spectrum.records import FoldRecord, ScoreRecord, TrialEpochRecord
 from spectrum.search.folder import STATE_NAME
 from spectrum.search.images import IMAGES_NAME, seen_images
 from spectrum.search.json_lines import read_json, write_json
-from spectrum.search.manifest import differences
+from spectrum.search.manifest import differences, listed_changes
 from spectrum.search.preparation import left_out_notes
 from spectrum.targets import Target, read_target
 from spectrum.training.course import FREE_TO_CHANGE
@@ -45,9 +45,6 @@ RESULT_NAME: Final = "result.json"
 
 SECONDS_NAME: Final = "seconds.json"
 """Seconds spent so far, over all sessions."""
-
-MAX_DIFFERENCES: Final = 5
-"""Differences that a refusal names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,10 +209,9 @@ def _begin(out: Path, config: TrialConfig, data: Mapping[str, str], resume: bool
         told for path, told in differences(read_json(out / BEGUN_NAME), now) if path not in free
     ]
     if found:
-        more = f"; and {len(found) - MAX_DIFFERENCES} more" if len(found) > MAX_DIFFERENCES else ""
         raise SearchError(
             f"The training in {out} was begun with other inputs: "
-            f"{'; '.join(found[:MAX_DIFFERENCES])}{more}. "
+            f"{listed_changes(found)}. "
             "Restore them to continue it, or give another folder with --out."
         )
 

@@ -101,8 +101,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
         tracker = make_tracker(floor)
         driver = _drive(study, space, tracker, num_trials)
         try:
-            if driver.num_left:
-                num_left = driver.num_left
+            if num_left := driver.num_left:
                 prepared = prepared or _prepare_again(study, space, roots, shards_root, num_left)
                 shown = on_status and _with_floor(on_status, floor)
                 _run(study, prepared, driver, shards_root, max_concurrent, on_progress, shown)
@@ -240,7 +239,7 @@ def _run(  # noqa: PLR0913 - the parts of a session, one name each
             shards_root=shards_root.resolve(),
             folds=study.folds,
             trials=study.trials,
-            disk_bytes=_disk_bytes(prepared.space),
+            disk_bytes=prepared.space.study.disk_bytes,
             holder=holder,
         )
         mark_held(shared.shards_root, holder, prepared.shards.path)
@@ -257,10 +256,6 @@ def _run(  # noqa: PLR0913 - the parts of a session, one name each
 
 def _with_floor(show: ShowStatus, floor: Mapping[str, Any]) -> ShowStatus:
     return lambda status: show(replace(status, floor=floor["floor"]["value"]))
-
-
-def _disk_bytes(space: SearchSpace) -> int | None:
-    return None if space.study.disk_gib is None else int(space.study.disk_gib * 1024**3)
 
 
 def _close(study: StudyFolder, driver: StudyDriver) -> None:
