@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,12 +29,12 @@ from spectrum.cli.options import (
     TrFromOption,
     data_settings,
 )
+from spectrum.cli.preparing import data_choices, index_trees, making_shards
 from spectrum.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from spectrum.config import DataConfig
     from spectrum.data.pipeline import PrepareResult
     from spectrum.data.runs import RunTable
     from spectrum.targets import Target
@@ -65,14 +64,11 @@ def inspect(
 
     Example: spectrum inspect data/raw/ds000002 --target stage --images
     """
-    from spectrum.config import TrialConfig, config_from_mapping, parse_settings, set_paths
     from spectrum.data.bids import inspect_table
     from spectrum.targets import read_target
 
     chosen = read_target(target)
-    decided = parse_settings(data_settings(tr_from, multi_echo, space))
-    choices = config_from_mapping(TrialConfig, set_paths({}, decided)).data
-    table = _indexed(roots, choices)
+    table = index_trees(roots, data_choices(tr_from, multi_echo, space))
     if images:
         from spectrum.data.image_check import check_images
 
@@ -133,7 +129,6 @@ def prepare(
     )
     from spectrum.data.pipeline import Making, find_shards
     from spectrum.data.pipeline import prepare as make_shards
-    from spectrum.launch import local_ray
     from spectrum.targets import read_target
 
     decided = [*(settings or []), *data_settings(tr_from, multi_echo, space)]
@@ -141,16 +136,10 @@ def prepare(
     wanted = config_from_mapping(TrialConfig, mapping)
     recipe = wanted.preprocessing
     _check_folders({"--plots": plots, "--shards": shards})
-    table = _indexed(roots, wanted.data)
+    table = index_trees(roots, wanted.data)
     chosen = read_target(target) if target else None
     is_made = find_shards(table, recipe, shards, chosen, retry=retry) is not None
-    kept = f"Finished runs are kept in {shards}; the same command goes on from there."
-    with (
-        ending_politely(kept),
-        nullcontext() if is_made else local_ray(num_cpus=cpus),
-        ending_politely(kept),
-        progress_bar("Preparing", unit="runs") as on_run_done,
-    ):
+    with making_shards(shards, is_made=is_made, cpus=cpus) as on_run_done:
         result = make_shards(
             table,
             recipe,
@@ -171,13 +160,6 @@ def prepare(
             print_text(f"figures: {told['plots']}")
     print_notes(dict.fromkeys((*table.notes, *result.notes)))
     end_with_refused([asdict(problem) for problem in (*table.refused_files, *result.refused)])
-
-
-def _indexed(roots: list[Path], choices: DataConfig) -> RunTable:
-    from spectrum.data.bids import index_bids
-
-    with progress_bar("Reading headers", unit="runs") as on_run_done:
-        return index_bids(roots, choices, on_run_done=on_run_done)
 
 
 def _check_folders(folders: Mapping[str, Path | None]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,11 +11,9 @@ import typer
 
 from spectrum.cli.console import (
     end_with_refused,
-    ending_politely,
     print_json,
     print_notes,
     print_text,
-    progress_bar,
 )
 from spectrum.cli.options import (
     CpusOption,
@@ -26,8 +23,8 @@ from spectrum.cli.options import (
     ShardsOption,
     SpaceOption,
     TrFromOption,
-    data_settings,
 )
+from spectrum.cli.preparing import data_choices, index_trees, making_shards
 from spectrum.cli.tables import aligned
 
 if TYPE_CHECKING:
@@ -86,25 +83,14 @@ def predict(
 
     Example: spectrum predict model data/raw/ds000052
     """
-    from spectrum.config import TrialConfig, config_from_mapping, parse_settings, set_paths
-    from spectrum.data.bids import index_bids
-    from spectrum.launch import local_ray
     from spectrum.training.exported import read_model
     from spectrum.training.predicting import is_ready, predict_table
 
     read = read_model(model)
-    decided = parse_settings(data_settings(tr_from, multi_echo, space))
     of_model = {"data": read.header.config.data.model_dump(mode="json")}
-    choices = config_from_mapping(TrialConfig, set_paths(of_model, decided)).data
-    with progress_bar("Reading headers", unit="runs") as on_run_done:
-        table = index_bids(roots, choices, on_run_done=on_run_done)
-    kept = f"Finished runs are kept in {shards}; the same command goes on from there."
-    with (
-        ending_politely(kept),
-        nullcontext() if is_ready(read, table, shards) else local_ray(num_cpus=cpus),
-        ending_politely(kept),
-        progress_bar("Preparing", unit="runs") as on_run_done,
-    ):
+    table = index_trees(roots, data_choices(tr_from, multi_echo, space, base=of_model))
+    is_made = is_ready(read, table, shards)
+    with making_shards(shards, is_made=is_made, cpus=cpus) as on_run_done:
         told = predict_table(read, table, shards_root=shards, on_run_done=on_run_done)
     refused = [asdict(problem) for problem in told.refused]
     if as_json:
