@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +22,10 @@ from spectrum.data.events import read_events
 from spectrum.data.inspection import inspect_table
 from spectrum.data.simulate import SimulationConfig, simulate
 from spectrum.errors import SidecarError
-from spectrum.launch import available_cpus
 from spectrum.targets import read_target
 from tests.bad_events import RUN_S, TABLES
 from tests.bad_images import BAD, CONTENTS, HEADERS, NAMED_AS_IMAGES, ODD, PAIRS, STREAMS
+from tests.benchmarks.telling import measured_here
 from tests.bit_flips import flip_outcomes
 from tests.clean_images import CLEAN
 from tests.reading_worker import PEAK_CAP_BYTES, read_in_worker
@@ -164,8 +162,7 @@ def judged(num_flips: int) -> Iterator[dict[str, Any]]:
         "peak_cap_bytes": PEAK_CAP_BYTES,
         "met": all(told["met"] for told in (*images, *tables, flips, clean))
         and peak_bytes < PEAK_CAP_BYTES,
-        "machine": f"{available_cpus()} CPUs, {platform.machine()}",
-        "date": datetime.now(UTC).date().isoformat(),
+        **measured_here(),
     }
 
 

@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectrum.data.units import SequenceData
-from spectrum.launch import available_cpus
 from tests.benchmarks.blocks import (
     SHAPE_SHW,
     VOLUMES_OF_RUN,
@@ -32,7 +28,9 @@ from tests.benchmarks.blocks import (
     pattern,
     planted_runs,
     score,
+    tell,
 )
+from tests.benchmarks.telling import measured_here
 
 SIZES = (0.0, 0.01, 0.02, 0.04)
 """Standard deviation of the pattern's voxels over that of the noise of a voxel in a volume."""
@@ -85,8 +83,7 @@ def summary(lines: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             "ci95": [round(low, 3), round(high, 3)],
             "goal": f"95 % interval {'holds' if size == 0.0 else 'above'} 0.5",
             "met": bool(low <= 0.5 <= high) if size == 0.0 else low > 0.5,
-            "machine": f"{available_cpus()} CPUs, {platform.machine()}",
-            "date": datetime.now(UTC).date().isoformat(),
+            **measured_here(),
         }
 
 
@@ -107,12 +104,6 @@ def main() -> None:
                 tell(lines[-1], as_json=arguments.json)
     for row in summary(lines):
         tell(row, as_json=arguments.json)
-
-
-def tell(told: dict[str, Any], *, as_json: bool) -> None:
-    text = ", ".join(f"{name} {value}" for name, value in told.items())
-    sys.stdout.write((json.dumps(told) if as_json else text) + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

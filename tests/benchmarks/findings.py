@@ -13,15 +13,11 @@ no more often than the binomial 95 % interval of 5 % allows.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from spectrum.data.simulate import DEFAULT_EFFECT_PERCENT, SimulationConfig, TruthName
@@ -32,6 +28,7 @@ from spectrum.evaluation.predictors import acquisition_predictors
 from spectrum.evaluation.statistics import compare_predictions, judge_finding
 from spectrum.launch import available_cpus
 from spectrum.targets import Target, read_target
+from tests.benchmarks.telling import measured_here, tell
 from tests.linear_decoder import Question, binomial_interval, parcels_of, see_runs
 
 
@@ -137,8 +134,7 @@ def _comparison(case: Case, answers: Sequence[Answer]) -> dict[str, Any]:
         "met": bool(met),
         "mean_score": round(sum(a.score for a in answers) / len(answers), 3),
         "seeds": [1, len(answers)],
-        "machine": f"{available_cpus()} CPUs, {platform.machine()}",
-        "date": datetime.now(UTC).date().isoformat(),
+        **measured_here(),
     }
 
 
@@ -157,8 +153,7 @@ def main() -> None:
             f"{told['peer']:.0%} (mean score {told['mean_score']}); {told['goal']}: "
             f"{'met' if told['met'] else 'MISSED'}"
         )
-        sys.stdout.write((json.dumps(told) if arguments.json else text) + "\n")
-        sys.stdout.flush()
+        tell(told, text, as_json=arguments.json)
 
 
 if __name__ == "__main__":

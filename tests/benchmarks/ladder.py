@@ -11,13 +11,9 @@ audit is of the 312 real runs' tables, the linear rungs of a shard set given wit
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +22,11 @@ from spectrum.data.shards import ShardSet
 from spectrum.evaluation.ladder import LINEAR, run_ladder
 from spectrum.evaluation.sources import open_source
 from spectrum.evaluation.target_audit import audit_target
-from spectrum.launch import available_cpus, local_ray
+from spectrum.launch import local_ray
 from spectrum.search.single import train_single
 from spectrum.targets import read_target
 from tests.benchmarks.decoding import config_of
+from tests.benchmarks.telling import measured_here, tell
 from tests.realdata import FOUR, REALDATA
 
 AUDIT_S = 60.0
@@ -101,8 +98,7 @@ def _row(
         "goal": goal,
         "met": is_met,
         **further,
-        "machine": f"{available_cpus()} CPUs, {platform.machine()}",
-        "date": datetime.now(UTC).date().isoformat(),
+        **measured_here(),
     }
 
 
@@ -116,8 +112,7 @@ def main() -> None:
     for row in (*rows, *(r for seed in arguments.seeds for r in rungs_beside_the_model(seed))):
         text = f"{row['case']}: {row['ours']:.3g} against {row['peer']:.3g}, {row['goal']}: "
         text += "met" if row["met"] else "MISSED"
-        sys.stdout.write((json.dumps(row) if arguments.json else text) + "\n")
-        sys.stdout.flush()
+        tell(row, text, as_json=arguments.json)
 
 
 if __name__ == "__main__":

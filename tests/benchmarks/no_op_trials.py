@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Generator
-from datetime import UTC, datetime
 from typing import Any
 
 from spectrum.config import TrialConfig
-from spectrum.launch import available_cpus
 from spectrum.records import TrialEpochRecord
 from spectrum.search.space import SearchSpace, space_from_mapping
 from spectrum.search.trials import TrialEnd
+from tests.benchmarks.telling import measured_here
 from tests.unit.search.fakes import epoch_record, planted_score, trial_end
 
 __all__ = ["NUM_REPORTS", "NoOpObjective", "no_op_space", "told"]
@@ -70,6 +68,5 @@ def told(benchmark: str, case: str, **row: Any) -> dict[str, Any]:
         "benchmark": benchmark,
         "case": case,
         **row,
-        "machine": f"{available_cpus()} CPUs, {platform.machine()}",
-        "date": datetime.now(UTC).date().isoformat(),
+        **measured_here(),
     }

@@ -13,11 +13,7 @@ and volumes alike.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -30,11 +26,11 @@ from spectrum.config import OptimizerConfig, TrialConfig, set_paths
 from spectrum.data.sequences import cut_run
 from spectrum.data.units import SequenceData, SequenceTable, Unit
 from spectrum.entities import RunKey
-from spectrum.launch import available_cpus
 from spectrum.model.slice_vit import build_model
 from spectrum.training.schedule import build_optimizer, set_lr
 from spectrum.training.trial import fit_trial
 from tests.benchmarks.blocks import halves
+from tests.benchmarks.telling import measured_here, tell
 
 POOLINGS = ("cls", "mean", "attention", "position")
 SHAPE_TSHW = (5, 4, 6, 7)
@@ -165,8 +161,7 @@ def row(case: str, scores: list[float], *, peer: float) -> dict[str, Any]:
         "ci99": [round(mean - reach, 4), round(mean + reach, 4)],
         "goal": "99 % interval holds 0.5",
         "met": bool(mean - reach <= 0.5 <= mean + reach),
-        "machine": f"{available_cpus()} CPUs, {platform.machine()}",
-        "date": datetime.now(UTC).date().isoformat(),
+        **measured_here(),
     }
 
 
@@ -178,13 +173,10 @@ def main() -> None:
     arguments = parser.parse_args()
     for told in cases(list(range(arguments.seeds)), arguments.poolings):
         text = (
-            json.dumps(told)
-            if arguments.json
-            else f"{told['case']}: {told['ours']:.3f} in {told['ci99']}, seen {told['peer']:.3f}, "
+            f"{told['case']}: {told['ours']:.3f} in {told['ci99']}, seen {told['peer']:.3f}, "
             f"goal {told['goal']}: {'met' if told['met'] else 'missed'}"
         )
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        tell(told, text, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,8 @@ import psutil
 from spectrum.config import PreprocessingConfig
 from spectrum.data.bids import index_bids
 from spectrum.data.pipeline import prepare
-from spectrum.launch import available_cpus, local_ray
+from spectrum.launch import local_ray
+from tests.benchmarks.telling import measured_here, tell
 from tests.tiny_bids import tiny_data, write_nifti, write_tiny_bids
 
 GOAL_RATIO = 1.2
@@ -117,8 +116,7 @@ def comparisons(few: int, many: int) -> Iterator[dict[str, Any]]:
             "ratio": round(ratio, 3),
             "goal": f"ratio < {GOAL_RATIO:g}",
             "met": ratio < GOAL_RATIO,
-            "machine": f"{available_cpus()} CPUs, {platform.machine()}",
-            "date": datetime.now(UTC).date().isoformat(),
+            **measured_here(),
         }
 
 
@@ -133,13 +131,8 @@ def main() -> None:
         sys.stdout.write(json.dumps(measure(arguments.one)) + "\n")
         return
     for comparison in comparisons(arguments.few, arguments.many):
-        text = (
-            json.dumps(comparison)
-            if arguments.json
-            else f"{comparison['case']}: {comparison['ours']} beside {comparison['peer']}"
-        )
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        text = f"{comparison['case']}: {comparison['ours']} beside {comparison['peer']}"
+        tell(comparison, text, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import platform
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ from numpy.typing import NDArray
 
 from spectrum.data.images import digest_image, read_bold
 from spectrum.data.voxels import check_voxels
-from spectrum.launch import available_cpus
+from tests.benchmarks.telling import measured_here
 from tests.tiny_bids import tiny_data, write_nifti
 
 NUM_ROUNDS = 9
@@ -80,8 +78,7 @@ def _told(case: str, ours: float, peer: float, most: float | None) -> dict[str, 
         "ratio": ratio,
         "goal": "none" if most is None else f"ratio of at most {most:g}",
         "met": most is None or ratio <= most,
-        "machine": f"{available_cpus()} CPUs, {platform.machine()}",
-        "date": datetime.now(UTC).date().isoformat(),
+        **measured_here(),
     }
 
 

@@ -11,12 +11,8 @@ Speed is seconds of one core's time per volume. Normalisation has no peer here b
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -30,7 +26,7 @@ from spectrum.data.registration.normalisation import normalise
 from spectrum.data.registration.resampling import resample_run
 from spectrum.data.registration.slice_timing import correct_slice_timing, slice_times
 from spectrum.data.registration.template import mni152
-from spectrum.launch import available_cpus
+from tests.benchmarks.telling import measured_here, tell
 from tests.itk_rigid import itk_place
 from tests.misplaced_brains import (
     point_error_mm,
@@ -232,8 +228,7 @@ def _told(case: str, ours: float, peer: float, better: str, most: float) -> dict
         "ratio": ratio,
         "goal": goals[better],
         "met": bool(met),
-        "machine": f"{available_cpus()} CPUs, {platform.machine()}",
-        "date": datetime.now(UTC).date().isoformat(),
+        **measured_here(),
     }
 
 
@@ -253,8 +248,7 @@ def main() -> None:
         for told in compared():
             text = f"{told['case']}: {told['ours']:.4g} against {told['peer']:.4g}"
             text += f", ratio {told['ratio']:.3f} (goal: {told['goal']})"
-            sys.stdout.write((json.dumps(told) if arguments.json else text) + "\n")
-            sys.stdout.flush()
+            tell(told, text, as_json=arguments.json)
 
 
 if __name__ == "__main__":

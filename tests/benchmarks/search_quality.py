@@ -18,7 +18,6 @@ import argparse
 import json
 import math
 import statistics
-import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -33,6 +32,7 @@ from spectrum.search.optuna_study import TrialJournal
 from spectrum.search.space import SearchSpace, space_from_mapping
 from spectrum.search.trials import TrialEnd
 from tests.benchmarks.no_op_trials import told
+from tests.benchmarks.telling import tell
 from tests.unit.search.drive import drive
 from tests.unit.search.fakes import ListTracker, epoch_record, trial_end
 
@@ -387,14 +387,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=NUM_SEEDS)
     parser.add_argument("--part", choices=["sampling", "stopping", "both"], default="both")
     arguments = parser.parse_args()
+    parts = [p for p in (sampling, stopping) if arguments.part in (p.__name__, "both")]
     rows = []
-    for part in (sampling, stopping):
-        if arguments.part in (part.__name__, "both"):
-            for row in part(arguments.seeds):
-                rows.append(row)
-                text = f"{row['case']}: {row['ours']} beside {row['peer']}"
-                sys.stdout.write((json.dumps(row) if arguments.json else text) + "\n")
-                sys.stdout.flush()
+    for row in (row for part in parts for row in part(arguments.seeds)):
+        rows.append(row)
+        tell(row, f"{row['case']}: {row['ours']} beside {row['peer']}", as_json=arguments.json)
     if arguments.write:
         PAGE.write_text(page(rows, arguments.seeds), encoding="utf-8")
 

@@ -10,14 +10,11 @@ how many sets were whole, right and never half visible, ``peer`` how many lost t
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
-import platform
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +23,8 @@ import numpy as np
 
 from spectrum.data.pipeline import Making, prepare
 from spectrum.data.spatial_pieces import SpatialPiece, kept_or_made, spatial_path
-from spectrum.launch import available_cpus, local_ray
+from spectrum.launch import local_ray
+from tests.benchmarks.telling import measured_here, tell
 from tests.integration.prepare_process import (
     RECIPE,
     Undisturbed,
@@ -161,8 +159,7 @@ def told_of(case: str, ours: int, peer: int, goal: str, *, target: int) -> dict[
         "ratio": round(ours / peer, 4),
         "goal": goal,
         "met": ours == target,
-        "machine": f"{available_cpus()} CPUs, {platform.machine()}",
-        "date": datetime.now(UTC).date().isoformat(),
+        **measured_here(),
     }
 
 
@@ -173,13 +170,8 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     arguments = parser.parse_args()
     for comparison in comparisons(arguments.parts, arguments.kills):
-        text = (
-            json.dumps(comparison)
-            if arguments.json
-            else f"{comparison['case']}: {comparison['ours']} of {comparison['peer']}"
-        )
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        text = f"{comparison['case']}: {comparison['ours']} of {comparison['peer']}"
+        tell(comparison, text, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +32,7 @@ from spectrum.data.simulate import DEFAULT_EFFECT_PERCENT, SimulationConfig, Tru
 from spectrum.data.simulate.leak_target import leak_target
 from spectrum.launch import available_cpus
 from spectrum.targets import Target, read_target
+from tests.benchmarks.telling import measured_here, tell
 from tests.linear_decoder import (
     FEATURES,
     REVERSAL_CHECK,
@@ -263,8 +262,7 @@ def _comparison(
         "num_subjects": size.num_subjects,
         "matrix": size.matrix,
         "effect_percent": size.effect_percent,
-        "machine": f"{available_cpus()} CPUs, {platform.machine()}",
-        "date": datetime.now(UTC).date().isoformat(),
+        **measured_here(),
     }
 
 
@@ -306,8 +304,7 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     for told in comparisons(arguments.truths, num_seeds=arguments.seeds, cpus=arguments.cpus):
         text = f"{told['case']}: {told['ours']:.3f}, {'met' if told['met'] else 'MISSED'}"
-        sys.stdout.write((json.dumps(told) if arguments.json else text) + "\n")
-        sys.stdout.flush()
+        tell(told, text, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -23,7 +22,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -33,9 +31,10 @@ from spectrum.data.bids import index_bids
 from spectrum.data.pipeline import prepare
 from spectrum.data.sequences import read_sequences
 from spectrum.data.shards import ShardSet
-from spectrum.launch import available_cpus, local_ray
+from spectrum.launch import local_ray
 from spectrum.targets import read_target
 from spectrum.training.trial import draw_trial_folds
+from tests.benchmarks.telling import measured_here
 from tests.tiny_bids import TASK, write_tiny_bids
 
 NUM_WORKERS = 2
@@ -193,8 +192,7 @@ def row(case: str, ours: float, peer: float, goal: float | None) -> dict[str, An
         "ratio": ours / peer,
         "goal": "told" if goal is None else f"<= {goal}",
         "met": None if goal is None else ours / peer <= goal,
-        "machine": f"{available_cpus()} CPUs, {platform.machine()}",
-        "date": datetime.now(UTC).date().isoformat(),
+        **measured_here(),
     }
 
 
