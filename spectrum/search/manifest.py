@@ -34,7 +34,7 @@ FREE_TO_CHANGE: Final = (
     "study.num_trials",
     "study.max_failed",
     "study.disk_gib",
-    "study.gpus_per_trial",
+    "study.gpus_per_worker",
     "study.max_hours",
     "study.patience_trials",
     "study.rerun.top",

@@ -1,4 +1,4 @@
-"""The objective of a real study: one configuration over all folds, in one process.
+"""The objective of a real study: one configuration over all folds, in one process or several.
 
 The recipe of a trial selects its shard set, and makes it where no trial has yet. Not here: Ray
 Tune, which calls this once a trial, and how a fold is fitted (``spectrum.training``).
@@ -66,22 +66,31 @@ class StudyObjective:
         self._copies: NodeCopies | None = None
 
     def __call__(
-        self, number: int, config: TrialConfig
+        self, number: int, config: TrialConfig, *, rank: int = 0
     ) -> Generator[TrialEpochRecord, None, TrialEnd]:
         """Run one trial, from where an interrupted attempt left off; yield a record an epoch."""
         import torch
 
+        from spectrum.training.place import Parallel, Place
         from spectrum.training.state_files import StateFolder
+        from spectrum.training.together import all_begin
         from spectrum.training.trial import fit_trial
 
         torch.set_num_threads(1)
-        fed = self._read(config)
+        parallel = Parallel(rank=rank, num_workers=config.training.workers)
+        place = Place.choose(config.training, parallel)
+        fed = all_begin(place, f"trial {number}", lambda: self._read(config))
         data = fed.data
         folds = folds_of_trial(self._shared.folds, data.table, config)
         own = self._shared.trials / str(number)
         states = StateFolder(path=own / STATE_NAME, begins_again=True)
         records = yield from fit_trial(
-            data, folds, config, checkpoints=own / "checkpoints", states=states
+            data,
+            folds,
+            config,
+            parallel=parallel,
+            checkpoints=own / "checkpoints",
+            states=states,
         )
         predictions = tuple(p for record in records for p in record.predictions)
         return TrialEnd(

@@ -99,8 +99,9 @@ class StudySettings(FrozenConfig):
     removed, but for sets of other running studies, and made again where a trial wants them. The
     spatial parts of runs are kept, and must fit in as much again. None keeps all."""
 
-    gpus_per_trial: float | None = Field(default=None, ge=0.0, le=64.0)
-    """GPUs of one trial, a part where several share one; None is one where the cluster has any."""
+    gpus_per_worker: float | None = Field(default=None, ge=0.0, le=1.0)
+    """GPUs of each worker of a trial: a part where several trials of one worker share a GPU, as in
+    0.25; None is one where the cluster has any. A worker among several gets a whole one."""
 
     rerun: RerunConfig = RerunConfig()
 

@@ -55,7 +55,6 @@ REASON_OF_FIXED: Final = {
     "folds": "scores over two sets of folds cannot be compared",
     "seed": "the best of several seeds is luck, not a choice",
     "training.monitor_fraction": "folds are drawn once, with their monitor groups",
-    "training.workers": "trials of one study share their resources evenly",
     "training.feeding": "it changes no number",
     "training.stream_gib": "it changes no number",
 }

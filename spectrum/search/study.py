@@ -25,6 +25,7 @@ from spectrum.search.held_sets import sets_held
 from spectrum.search.images import IMAGES_NAME, seen_images
 from spectrum.search.manifest import build_manifest, refuse_change
 from spectrum.search.objective import SharedInputs, StudyObjective
+from spectrum.search.placement import nodes_of_cluster, place_trials, worker_counts
 from spectrum.search.plan import plan_study
 from spectrum.search.preparation import Preparation, prepare_study
 from spectrum.search.result import StudyResult
@@ -82,8 +83,8 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     Raises
     ------
     SearchError
-        The folder is taken or is no study, inputs changed, the failure budget is spent, or a
-        signal came.
+        The folder is taken or is no study, inputs changed, a trial needs more than the cluster
+        has, the failure budget is spent, or a signal came.
     LeakageError
         A trial found a group on two sides of a fold.
     """
@@ -94,6 +95,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     _refuse_wrong_start(study, resume=resume, fork=fork)
     if not study.exists:
         check_sources(space, fork)
+        place_trials(nodes_of_cluster(), worker_counts(space), space.study.gpus_per_worker)
     with study.locked():
         prepared = _open(study, space, roots, shards_root, num_trials, fork)
         study.check_files()
@@ -248,7 +250,8 @@ def _run(  # noqa: PLR0913 - the parts of a session, one name each
             partial(StudyObjective, shared),
             folder=study,
             max_concurrent=max_concurrent,
-            gpus_per_trial=prepared.space.study.gpus_per_trial,
+            gpus_per_worker=prepared.space.study.gpus_per_worker,
+            workers=worker_counts(prepared.space),
             on_progress=on_progress,
             on_status=on_status,
         )

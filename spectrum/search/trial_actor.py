@@ -1,5 +1,7 @@
 """The process that runs trials for Ray Tune, one after the other, an epoch a step.
 
+A trial of several workers it leads: they are processes of their own (``worker_group``).
+
 Not here: what a trial does (``objective``), and who decides on it (``driver``).
 """
 
@@ -12,9 +14,10 @@ from typing import Any
 from ray import tune
 
 from spectrum.config import TrialConfig
-from spectrum.errors import SearchError
 from spectrum.records import TrialEpochRecord
-from spectrum.search.trials import Failure, Objective, ObjectiveMaker, TrialEnd
+from spectrum.search.placement import bundles_of
+from spectrum.search.trials import Failure, Objective, ObjectiveMaker, TrialEnd, end_of
+from spectrum.search.worker_group import GroupObjective, TrialFailedError
 
 __all__ = ["TrialActor"]
 
@@ -25,14 +28,19 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
     _objective: Objective | None = None
     _epochs: Generator[TrialEpochRecord, None, TrialEnd] | None = None
 
-    def setup(self, config: dict[str, Any], make_objective: ObjectiveMaker | None = None) -> None:
+    def setup(
+        self,
+        config: dict[str, Any],
+        make_objective: ObjectiveMaker | None = None,
+        gpus_per_worker: float = 0.0,
+    ) -> None:
         """Take the first trial; its first step builds the objective, as errors are told there."""
-        self._make_objective = make_objective
+        self._make_objective, self._gpus_per_worker = make_objective, gpus_per_worker
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial and keep the process."""
-        self.cleanup()
+        self._end_trial()
         self._begin(new_config)
         return True
 
@@ -40,11 +48,18 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         """Run one epoch; an error is a result, so that the process lives on."""
         try:
             return self._advance()
+        except TrialFailedError as err:
+            return {"failure": err.failure, "done": True}
         except Exception as err:
             return {"failure": Failure(kind=type(err).__name__, message=str(err)), "done": True}
 
     def cleanup(self) -> None:
-        """Give back what the trial holds."""
+        """Give back what the trial holds, and end its workers where it has several."""
+        self._end_trial()
+        if isinstance(self._objective, GroupObjective):
+            self._objective.close()
+
+    def _end_trial(self) -> None:
         if self._epochs is not None:
             self._epochs.close()
             self._epochs = None
@@ -53,26 +68,23 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         self._number = int(config["number"])
         self._trial_config = str(config["trial_config"])
 
+    def _build(self, num_workers: int) -> Objective:
+        """Return what runs the trials here, all of as many workers as Tune reserved for."""
+        assert self._make_objective is not None
+        if num_workers == 1:
+            return self._make_objective()
+        *_, bundle = bundles_of(num_workers, self._gpus_per_worker)
+        return GroupObjective(self._make_objective, gpus=bundle["GPU"])
+
     def _advance(self) -> dict[str, Any]:
         if self._epochs is None:
-            if self._objective is None:
-                assert self._make_objective is not None
-                self._objective = self._make_objective()
             config = TrialConfig.model_validate(json.loads(self._trial_config))
+            self._objective = self._objective or self._build(config.training.workers)
             self._epochs = self._objective(self._number, config)
         record = next(self._epochs, None)
         if record is None:
             return {"done": True}
         result: dict[str, Any] = {"record": record, "epoch": record.epoch, "done": record.finished}
         if record.finished:
-            result["end"] = _end_of(self._epochs)
+            result["end"] = end_of(self._epochs)
         return {**result, "score": record.score.value}
-
-
-def _end_of(epochs: Generator[TrialEpochRecord, None, TrialEnd]) -> TrialEnd:
-    try:
-        next(epochs)
-    except StopIteration as stop:
-        end: TrialEnd = stop.value
-        return end
-    raise SearchError("The trial went on after the record that says it finished.")

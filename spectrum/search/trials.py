@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from spectrum.config import TrialConfig
+from spectrum.errors import SearchError
 from spectrum.records import FoldRecord, TrialEpochRecord
 
-__all__ = ["Failure", "Objective", "ObjectiveMaker", "TrialEnd"]
+__all__ = ["Failure", "Objective", "ObjectiveMaker", "TrialEnd", "end_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +40,26 @@ class Objective(Protocol):
     """Runs trials one after the other in one process, and may keep data between them."""
 
     def __call__(
-        self, number: int, config: TrialConfig
+        self, number: int, config: TrialConfig, *, rank: int = 0
     ) -> Generator[TrialEpochRecord, None, TrialEnd]:
-        """Run one trial; yield a record after each epoch, the last one with ``finished``."""
+        """Run one trial; yield a record after each epoch, the last one with ``finished``.
+
+        Parameters
+        ----------
+        rank : of this process among the ``training.workers`` of the trial, which all yield the
+            same; beyond one, ``torch.distributed`` is initialised
+        """
 
 
 ObjectiveMaker = Callable[[], Objective]
 """Builds the objective once in each worker process; travels there by pickle."""
+
+
+def end_of(epochs: Generator[TrialEpochRecord, None, TrialEnd]) -> TrialEnd:
+    """Return what a trial leaves, after it yielded its last record."""
+    try:
+        next(epochs)
+    except StopIteration as stop:
+        end: TrialEnd = stop.value
+        return end
+    raise SearchError("The trial went on after the record that says it finished.")

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -26,12 +25,14 @@ from spectrum.errors import SearchError, SpectrumError
 from spectrum.records import TrialEpochRecord
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
+from spectrum.search.placement import Placement, bundles_of, nodes_of_cluster, place_trials
 from spectrum.search.signals import noted_signals
 from spectrum.search.status import StudyStatus
 from spectrum.search.trial_actor import TrialActor
 from spectrum.search.trials import Failure, ObjectiveMaker, TrialEnd
+from spectrum.training.environment import environment
 
-__all__ = ["num_concurrent", "run_trials"]
+__all__ = ["run_trials"]
 
 ENVIRONMENT: Final = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -112,7 +113,11 @@ class _JournalSearcher(Searcher):  # type: ignore[misc]
             return None if self._session.driver.is_waiting else Searcher.FINISHED
         number, config = found
         self._number_of[trial_id] = number
-        return {"number": number, "trial_config": json.dumps(config)}
+        return {
+            "number": number,
+            "trial_config": json.dumps(config),
+            "workers": config["training"]["workers"],
+        }
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -209,47 +214,24 @@ class _SessionStopper(Stopper):  # type: ignore[misc]
         return (NoopStopper, ())
 
 
-def num_concurrent(cpus: float, gpus: float, gpus_per_trial: float | None) -> tuple[int, float]:
-    """Return how many one-CPU trials a cluster runs at a time, and the GPUs that each gets.
-
-    Parameters
-    ----------
-    cpus, gpus : of the cluster
-    gpus_per_trial : None is one where the cluster has any, else 0
-
-    Examples
-    --------
-    >>> num_concurrent(16, 2, None)
-    (2, 1.0)
-    >>> num_concurrent(2, 0, None)
-    (2, 0.0)
-    """
-    share = gpus_per_trial if gpus_per_trial is not None else float(gpus > 0)
-    if share > gpus:
-        raise SearchError(
-            f"A trial asks for {share:g} GPUs and the cluster has {gpus:g}. "
-            "Lower study.gpus_per_trial, or join a cluster with GPUs."
-        )
-    places = cpus if share == 0 else min(cpus, gpus / share)
-    if places < 1:
-        raise SearchError(
-            f"A trial needs 1 CPU and {share:g} GPUs; the cluster has {cpus:g} and {gpus:g}. "
-            "Start Ray with more."
-        )
-    return int(places), share
-
-
 def run_trials(  # noqa: PLR0913 - the parts of a session, one name each
     driver: StudyDriver,
     make_objective: ObjectiveMaker,
     *,
     folder: StudyFolder,
     max_concurrent: int | None = None,
-    gpus_per_trial: float | None = None,
+    gpus_per_worker: float | None = None,
+    workers: Collection[int] = (1,),
     on_progress: Callable[[int, int], None] | None = None,
     on_status: Callable[[StudyStatus], None] | None = None,
 ) -> None:
     """Run the trials that a driver has left, on the Ray that this process is connected to.
+
+    Parameters
+    ----------
+    max_concurrent : trials at a time, at most; None is what the cluster can place
+    gpus_per_worker : None is one where the cluster has any
+    workers : values of ``training.workers`` that the trials may have
 
     Raises
     ------
@@ -259,15 +241,14 @@ def run_trials(  # noqa: PLR0913 - the parts of a session, one name each
         Where the failure budget is spent, or a signal came; the folder can be resumed. After a
         signal ``exit_code`` is 128 plus its number.
     """
-    resources = ray.cluster_resources()
-    places, gpus = num_concurrent(
-        resources.get("CPU", 0.0), resources.get("GPU", 0.0), gpus_per_trial
-    )
+    placement = place_trials(nodes_of_cluster(), workers, gpus_per_worker)
+    num_concurrent = min(placement.num_concurrent, max_concurrent or placement.num_concurrent)
+    placement = replace(placement, num_concurrent=num_concurrent)
     session = _Session(driver, on_progress, on_status)
     session.tell_progress()
     if driver.num_left:
-        with _environment(ENVIRONMENT), _signals(session), _quiet("ray.tune"):
-            _tune(session, make_objective, folder, gpus, min(places, max_concurrent or places))
+        with environment(ENVIRONMENT), _signals(session), _quiet("ray.tune"):
+            _tune(session, make_objective, folder, placement)
     _raise_what_ended(session, folder)
 
 
@@ -275,13 +256,16 @@ def _tune(
     session: _Session,
     make_objective: ObjectiveMaker,
     folder: StudyFolder,
-    gpus: float,
-    max_concurrent: int,
+    placement: Placement,
 ) -> None:
     shutil.rmtree(folder.ray, ignore_errors=True)
-    actor = tune.with_parameters(TrialActor, make_objective=make_objective)
+    share = placement.gpus_per_worker
+    actor = tune.with_parameters(TrialActor, make_objective=make_objective, gpus_per_worker=share)
     tune.run(
-        tune.with_resources(actor, {"cpu": 1, "gpu": gpus}),
+        tune.with_resources(
+            actor,
+            lambda config: tune.PlacementGroupFactory(bundles_of(config["workers"], share)),
+        ),
         name=folder.ray.name,
         storage_path=str(folder.path),
         num_samples=-1,
@@ -289,7 +273,7 @@ def _tune(
         scheduler=_JournalScheduler(session),
         callbacks=[_FolderCallback(session)],
         stop=_SessionStopper(session),
-        max_concurrent_trials=max_concurrent,
+        max_concurrent_trials=placement.num_concurrent,
         max_failures=RETRIES_OF_LOST_WORKER,
         reuse_actors=True,
         raise_on_failed_trial=False,
@@ -335,20 +319,6 @@ def _signals(session: _Session) -> Iterator[None]:
 
     with noted_signals(note) as session.take_signals:
         yield
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextmanager

@@ -33,13 +33,6 @@ def check_space(space: SearchSpace) -> None:
     """Raise ConfigError for the first thing that would make a trial fail or a study senseless."""
     for path in space.derive:
         _check_derived(space, path)
-    default = space.default_config
-    if default.training.workers > 1:
-        raise ConfigError(
-            f"training.workers is {default.training.workers}. A trial of a search has one worker; "
-            "use `spectrum train --workers` for one configuration on several.",
-            at=("base", "training", "workers"),
-        )
     for path, parameter in space.parameters.items():
         _check_is_searchable(path, ("parameters", path))
         _check_is_shareable(path, parameter)

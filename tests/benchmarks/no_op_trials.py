@@ -26,7 +26,7 @@ class NoOpObjective:
         self.seconds_per_epoch = seconds_per_trial / NUM_REPORTS
 
     def __call__(
-        self, number: int, config: TrialConfig
+        self, number: int, config: TrialConfig, *, rank: int = 0
     ) -> Generator[TrialEpochRecord, None, TrialEnd]:
         value = planted_score(config)
         for epoch in range(NUM_REPORTS):

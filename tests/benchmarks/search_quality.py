@@ -258,7 +258,7 @@ class Curves:
         return told
 
     def __call__(
-        self, number: int, config: TrialConfig
+        self, number: int, config: TrialConfig, *, rank: int = 0
     ) -> Generator[TrialEpochRecord, None, TrialEnd]:
         rounds = (
             [

@@ -122,7 +122,7 @@ class PlantedObjective:
         self.num_trials_here = 0
 
     def __call__(
-        self, number: int, config: TrialConfig
+        self, number: int, config: TrialConfig, *, rank: int = 0
     ) -> Generator[TrialEpochRecord, None, TrialEnd]:
         self.num_trials_here += 1
         trouble = self.trouble.get(number, "")

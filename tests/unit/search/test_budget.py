@@ -26,7 +26,7 @@ class Falling:
     """Each trial scores lower than the one before."""
 
     def __call__(
-        self, number: int, config: TrialConfig
+        self, number: int, config: TrialConfig, *, rank: int = 0
     ) -> Generator[TrialEpochRecord, None, TrialEnd]:
         yield epoch_record(0, 0.9 - number / 100, finished=True)
         return trial_end(number, 0.5)

@@ -91,7 +91,7 @@ class FoldByFold:
         self.folds_of: dict[int, int] = {}
 
     def __call__(
-        self, number: int, config: TrialConfig
+        self, number: int, config: TrialConfig, *, rank: int = 0
     ) -> Generator[TrialEpochRecord, None, TrialEnd]:
         value = 1.0 if number % 2 == 0 else 0.0
         for fold in range(NUM_FOLDS):

@@ -42,7 +42,7 @@ class LuckyObjective(PlantedObjective):
         self.seeds: list[tuple[int, int]] = []
 
     def __call__(
-        self, number: int, config: TrialConfig
+        self, number: int, config: TrialConfig, *, rank: int = 0
     ) -> Generator[TrialEpochRecord, None, TrialEnd]:
         self.seeds.append((number, config.seed))
         value = planted_score(config) + (0.3 if number == self.lucky else 0.0)

@@ -197,16 +197,11 @@ def test_a_default_outside_its_range_is_refused() -> None:
         space_of({"preprocessing.fwhm_mm": {"choice": [0, 4]}}).check()
 
 
-@pytest.mark.parametrize("path", ["target", "folds.scheme", "seed", "training.workers"])
+@pytest.mark.parametrize("path", ["target", "folds.scheme", "seed"])
 def test_what_would_make_scores_incomparable_cannot_be_searched(path: str) -> None:
     values = {"target": ["stage", "early_late"], "folds.scheme": ["leave-one-subject-out"]}
     with pytest.raises(ConfigError, match=f"{path} cannot be searched"):
         space_of({path: {"choice": values.get(path, [1, 2])}}).check()
-
-
-def test_several_workers_are_refused_with_the_command_that_has_them() -> None:
-    with pytest.raises(ConfigError, match="spectrum train --workers"):
-        space_of({}, base={"training": {"workers": 2}}).check()
 
 
 def test_a_setting_fixes_a_searched_path_and_changes_the_study(tmp_path: Path) -> None:

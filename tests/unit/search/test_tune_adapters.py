@@ -18,7 +18,7 @@ from spectrum.records import TrialEpochRecord
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
 from spectrum.search.trials import TrialEnd
-from spectrum.search.tune_adapters import num_concurrent, run_trials
+from spectrum.search.tune_adapters import run_trials
 from tests.unit.search.fakes import (
     NUM_EPOCHS,
     ListTracker,
@@ -130,7 +130,7 @@ class SlowBest(PlantedObjective):
         self.other = path / "trials/3/predictions.json"
 
     def __call__(
-        self, number: int, config: TrialConfig
+        self, number: int, config: TrialConfig, *, rank: int = 0
     ) -> Generator[TrialEpochRecord, None, TrialEnd]:
         end = time.monotonic() + 60.0
         while number == 1 and not self.other.exists() and time.monotonic() < end:
@@ -166,20 +166,3 @@ def test_sigterm_leaves_a_folder_that_resumes_to_the_asked_number(tmp_path: Path
     assert sorted(params_of(tmp_path / "s")) == list(range(num_trials))
     states = states_in_journal(tmp_path / "s/optuna.journal")
     assert states == dict.fromkeys(range(num_trials), "COMPLETE")
-
-
-@pytest.mark.parametrize(
-    ("cpus", "gpus", "asked", "expected"),
-    [(16, 2, None, (2, 1.0)), (16, 2, 0.25, (8, 0.25)), (3, 0, None, (3, 0.0)), (5, 9, 0, (5, 0))],
-)
-def test_trials_at_a_time_follow_from_the_scarce_resource(
-    cpus: int, gpus: int, asked: float | None, expected: tuple[int, float]
-) -> None:
-    assert num_concurrent(cpus, gpus, asked) == expected
-
-
-def test_what_can_never_be_placed_is_refused() -> None:
-    with pytest.raises(SearchError, match="asks for 1 GPUs and the cluster has 0"):
-        num_concurrent(4, 0, 1.0)
-    with pytest.raises(SearchError, match="Start Ray with more"):
-        num_concurrent(0, 0, None)

@@ -1,0 +1,99 @@
+"""One of the processes that run a trial together, an epoch a call, one trial after the other.
+
+Not here: who starts them, asks them and gives up on them (``worker_group``).
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import psutil
+import ray
+
+from spectrum.config import TrialConfig
+from spectrum.records import TrialEpochRecord
+from spectrum.search.trials import Failure, Objective, ObjectiveMaker, TrialEnd, end_of
+from spectrum.training.process_group import Address, Store, join_process_group, open_store
+
+__all__ = ["GroupWorker", "Step"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What a worker answers after an epoch: the first one its record, or why there is none.
+
+    ``is_over`` is a trial that ended without a result.
+    """
+
+    record: TrialEpochRecord | None = None
+    end: TrialEnd | None = None
+    failure: Failure | None = None
+    is_over: bool = False
+
+
+class GroupWorker:
+    """Runs its part of one trial after the other; the process group stays up between them.
+
+    Parameters
+    ----------
+    rank : among the workers, from 0; the first one tells the records
+    """
+
+    def __init__(self, make_objective: ObjectiveMaker, *, rank: int, num_workers: int) -> None:
+        self._make_objective = make_objective
+        self._rank, self._num_workers = rank, num_workers
+        self._store: Store | None = None
+        self._objective: Objective | None = None
+        self._epochs: Generator[TrialEpochRecord, None, TrialEnd] | None = None
+
+    def offer(self) -> Address:
+        """Open the store at which the workers meet, and tell where it is; for the first one."""
+        self._store, address = open_store(self._num_workers)
+        return address
+
+    def join(self, address: Address) -> None:
+        """Join the process group; return when all workers have."""
+        join_process_group(
+            address,
+            rank=self._rank,
+            num_workers=self._num_workers,
+            store=self._store,
+        )
+
+    def begin(self, number: int, config: TrialConfig) -> None:
+        """Take a trial; nothing of it is done yet."""
+        self._trial = (number, config)
+        self._epochs = None
+
+    def advance(self) -> Step:
+        """Run one epoch; an error is an answer, so that the process can be asked again."""
+        try:
+            step = self._advance()
+        except Exception as err:
+            return Step(failure=Failure(kind=type(err).__name__, message=str(err)))
+        return step if self._rank == 0 else Step(is_over=step.is_over)
+
+    def leave(self) -> int:
+        """Give back what the trial holds; return the bytes of memory of this process."""
+        if self._epochs is not None:
+            self._epochs.close()
+            self._epochs = None
+        gc.collect()
+        return int(psutil.Process().memory_info().rss)
+
+    @ray.method(concurrency_group="health")  # type: ignore[untyped-decorator]
+    def process(self) -> int:
+        """Return the number of this process, whatever else it is at."""
+        return os.getpid()
+
+    def _advance(self) -> Step:
+        if self._epochs is None:
+            self._objective = self._objective or self._make_objective()
+            self._epochs = self._objective(*self._trial, rank=self._rank)
+        record = next(self._epochs, None)
+        if record is None:
+            return Step(is_over=True)
+        return Step(record=record, end=end_of(self._epochs) if record.finished else None)
