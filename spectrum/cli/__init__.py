@@ -16,6 +16,7 @@ from spectrum.cli import (
     configs,
     data,
     demo,
+    doctoring,
     downloading,
     labels,
     predicting,
@@ -68,6 +69,7 @@ ROOMS = (
     predicting,
     seeing,
     configs,
+    doctoring,
 )
 """In the order of the help."""
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["index_repo", "index_runs"]
+__all__ = ["count_runs", "index_repo", "index_runs"]
 
 NUM_ATTEMPTS = 10
 PAUSE_S = 0.2
@@ -34,6 +34,22 @@ def index_repo(repo: Path) -> int:
     from aim import Repo
 
     return index_runs(Repo.from_path(str(repo)), None)
+
+
+def count_runs(repo: Path) -> tuple[int, int]:
+    """Count the runs of a repository, and those whose files have changed since it was indexed.
+
+    Parameters
+    ----------
+    repo : folder that holds ``.aim``
+    """
+    from aim import Repo
+    from aim.sdk.index_manager import RepoIndexManager
+
+    opened = Repo.from_path(str(repo))
+    manager = RepoIndexManager.get_index_manager(opened)
+    num_runs = sum(path.is_dir() for path in manager.chunks_dir.iterdir())
+    return num_runs, len(_outdated(opened, manager))
 
 
 def index_runs(repo: Any, hashes: Iterable[str] | None) -> int:
