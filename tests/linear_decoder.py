@@ -146,9 +146,16 @@ class Question:
     target: Target
     scheme: str
     num_folds: int = 5
+    relabelled_table: SequenceTable | None = None
+
+    def relabelled(self, table: SequenceTable) -> Question:
+        """Return the same question about other classes of the units."""
+        return replace(self, relabelled_table=table)
 
     @cached_property
     def table(self) -> SequenceTable:
+        if self.relabelled_table is not None:
+            return self.relabelled_table
         return build_table(self.seen.runs, self.target, SequencesConfig())  # type: ignore[arg-type]
 
     @cached_property

@@ -1,6 +1,7 @@
 """Which classes may change places under the null hypothesis, and in how many ways.
 
-Classes move within subjects alone, and never one by one where units depend on each other:
+Classes move within subjects wherever one has anything to exchange, and never one by one where
+units depend on each other:
 
 - pairs: all pairs of a subject are swapped, or none. A drift that is the subject's own makes all
   of them right or wrong together, so that they are one piece of evidence. With a single subject
@@ -12,6 +13,10 @@ Classes move within subjects alone, and never one by one where units depend on e
 - other runs: classes are exchanged among the runs of a subject, within a task where they differ
   within one, and then alike in all its tasks of the same classes, for the reason that pairs are
   swapped together. The runs of a task are taken as exchangeable.
+- subjects of one class each: where no subject has units of two classes, as with patients and
+  controls, whole subjects of a data set that have the same runs exchange their classes. Never
+  across data sets, so that the name of the data set is no evidence. Where some subjects have two
+  classes, classes move within those alone: what tells the others apart may be who they are.
 
 Not here: what is scored with the classes that moved (``permutation``).
 """
@@ -45,6 +50,8 @@ class _Place:
     """Where the class of one unit stands; ``fold`` is "" where the fit is repeated."""
 
     group: str
+    dataset: str
+    session: str
     pair: str
     task: str
     run: str
@@ -76,11 +83,14 @@ class Exchange:
     """All arrangements of the classes that are as likely as the observed one under the null.
 
     ``observed`` holds the classes as they are, (N,); ``about`` says in words what moves.
+    ``moves_subjects`` says that whole subjects exchange their classes: folds, whose classes are
+    those that both sides have, are then part of what is repeated.
     """
 
     observed: Ints
     strata: tuple[_Stratum, ...]
     about: str
+    moves_subjects: bool = False
 
     @property
     def num_arrangements(self) -> int:
@@ -158,6 +168,8 @@ def exchange_of_table(table: SequenceTable) -> Exchange:
     places = [
         _Place(
             group=unit.group,
+            dataset=unit.key.dataset,
+            session=unit.key.session,
             pair=unit.pair,
             task=unit.key.task,
             run=str(unit.key),
@@ -186,6 +198,8 @@ def exchange_of_predictions(
         places.append(
             _Place(
                 group=found.group,
+                dataset=found.dataset,
+                session=found.session,
                 pair=found.pair,
                 task=found.task,
                 run=run,
@@ -198,8 +212,11 @@ def exchange_of_predictions(
 
 
 def _exchange(places: Sequence[_Place], *, paired: bool) -> Exchange:
+    moves_subjects = _have_one_class_each(places)
     if paired:
         strata, about = _swaps(places)
+    elif moves_subjects:
+        strata, about = _whole_subjects(places)
     elif any(place.event_index is not None for place in places):
         strata, about = _run_blocks(places)
     else:
@@ -213,11 +230,14 @@ def _exchange(places: Sequence[_Place], *, paired: bool) -> Exchange:
             code="no-permutation",
         )
     observed = np.array([place.class_index for place in places], dtype=np.int64)
-    return Exchange(observed=observed, strata=movable, about=about)
+    return Exchange(observed=observed, strata=movable, about=about, moves_subjects=moves_subjects)
 
 
 def _expected(places: Sequence[_Place]) -> str:
     where = " in one fold" if any(place.fold for place in places) else ""
+    if _have_one_class_each(places):
+        refit = "; the whole fit repeated may exchange subjects of all folds" if where else ""
+        return f"subjects of two classes in one data set{where}, with the same runs{refit}"
     if any(place.event_index is not None for place in places):
         return (
             f"a subject with several runs of a task{where}, with as many events and different "
@@ -256,6 +276,30 @@ def _run_blocks(places: Sequence[_Place]) -> tuple[list[_Stratum], str]:
     return strata, (
         "whole runs of a subject and task exchange their sequences of classes, each taken as "
         "drawn anew"
+    )
+
+
+def _have_one_class_each(places: Sequence[_Place]) -> bool:
+    """Tell whether the class is one of subjects: several of them, each with one class alone."""
+    of_group: defaultdict[str, set[int]] = defaultdict(set)
+    for place in places:
+        of_group[place.group].add(place.class_index)
+    return len(of_group) > 1 and all(len(classes) == 1 for classes in of_group.values())
+
+
+def _whole_subjects(places: Sequence[_Place]) -> tuple[list[_Stratum], str]:
+    """Return one stratum for the subjects of a fold with the same runs of the same data sets."""
+    rows_of: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    for row, place in enumerate(places):
+        rows_of[place.group, place.fold].append(row)
+    alike: defaultdict[tuple[object, ...], list[list[int]]] = defaultdict(list)
+    for (_, fold), rows in sorted(rows_of.items()):
+        kinds = Counter(
+            (places[row].dataset, places[row].session, places[row].task) for row in rows
+        )
+        alike[fold, tuple(sorted(kinds.items()))].append(rows)
+    return [_stratum(np.array(subjects), places) for subjects in alike.values()], (
+        "whole subjects of a data set with the same runs exchange their classes, as each has one"
     )
 
 

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectrum.config import FoldsConfig, SequencesConfig
-from spectrum.data.folds import check_folds, plan_folds
+from spectrum.data.folds import check_folds, draw_folds, plan_folds
 from spectrum.data.sequences import stream_sequences
-from spectrum.data.units import Fold
-from spectrum.errors import ConfigError
+from spectrum.data.units import Fold, SequenceTable
+from spectrum.errors import ConfigError, TargetError
 from spectrum.evaluation.exchange import exchange_of_table
 from spectrum.evaluation.permutation import (
     PermutationResult,
@@ -47,6 +47,8 @@ __all__ = [
     "permute_rung",
     "run_ladder",
 ]
+
+DrawFolds = Callable[[SequenceTable], Sequence[Fold]]
 
 RUNGS: Final = ("dummy", "floor", "parcels", "glm", "mlp", "cnn")
 LINEAR: Final = RUNGS[:4]
@@ -169,14 +171,18 @@ def run_ladder(  # noqa: PLR0913 - what a ladder is asked for, one name each
         on_fold_done=on_fold_done,
         clock=clock,
     )
-    return _permuted(ladder, rungs, question, plan.folds, num_permutations)
+
+    def draw_again(table: SequenceTable) -> Sequence[Fold]:
+        return draw_folds(table, folds_config, paired=target.paired)
+
+    return _permuted(ladder, rungs, question, draw_again, num_permutations)
 
 
 def _permuted(
     ladder: Ladder,
     rungs: Sequence[Rung],
     question: Question,
-    folds: Sequence[Fold],
+    draw: DrawFolds,
     num_permutations: int,
 ) -> Ladder:
     if not num_permutations:
@@ -186,7 +192,7 @@ def _permuted(
         replace(
             record,
             permutation=permute_rung(
-                rung_of[record.name], question, folds, num_permutations=num_permutations
+                rung_of[record.name], question, draw, num_permutations=num_permutations
             ),
         )
         if record.name in rung_of
@@ -197,18 +203,18 @@ def _permuted(
 
 
 def permute_rung(
-    rung: Rung, question: Question, folds: Sequence[Fold], *, num_permutations: int, seed: int = 0
+    rung: Rung, question: Question, draw: DrawFolds, *, num_permutations: int, seed: int = 0
 ) -> PermutationResult:
-    """Test a rung by repeating its whole fit with classes permuted within subjects.
+    """Test a rung by repeating its whole fit with classes permuted (``exchange``).
 
-    Everything is repeated: parcels, tuning, fit. Stops once enough null scores have reached the
-    observed one.
+    Everything is repeated: folds, parcels, tuning, fit. Stops once enough null scores have
+    reached the observed one.
 
     Parameters
     ----------
     rung : any
     question : its true classes
-    folds : of the scheme
+    draw : the folds of a table with its classes, those that can be scored
     num_permutations : at most
     seed : of the permutations
 
@@ -221,17 +227,7 @@ def permute_rung(
     def score_of(labels: NDArray[np.int64]) -> float:
         table = relabel_table(question.table, labels)
         asked = replace(question, sequences=replace(question.sequences, table=table))
-        predictions = [
-            prediction
-            for fold in folds
-            for prediction in _predict(
-                rung.fit(asked, fold).probabilities(list(fold.validation)), asked, fold
-            )
-        ]
-        classes = question.table.classes
-        return score_predictions(
-            predictions, classes=classes, paired=question.paired, num_resamples=1
-        ).value
+        return _score_again(rung, asked, draw)
 
     return permute_sequentially(
         score_of,
@@ -239,6 +235,24 @@ def permute_rung(
         num_permutations=num_permutations,
         seed=seed,
     )
+
+
+def _score_again(rung: Rung, asked: Question, draw: DrawFolds) -> float:
+    """Return the score of a whole fit; chance where the classes leave no fold to score."""
+    try:
+        folds = draw(asked.table)
+    except TargetError:
+        return 1 / len(asked.table.classes)
+    predictions = [
+        prediction
+        for fold in folds
+        for prediction in _predict(
+            rung.fit(asked, fold).probabilities(list(fold.validation)), asked, fold
+        )
+    ]
+    return score_predictions(
+        predictions, classes=asked.table.classes, paired=asked.paired, num_resamples=1
+    ).value
 
 
 def build_rungs(names: Sequence[str]) -> tuple[Rung, ...]:

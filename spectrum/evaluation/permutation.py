@@ -69,7 +69,7 @@ def permute_labels(
     num_permutations: int = 999,
     seed: int = 0,
 ) -> PermutationResult:
-    """Test a fixed model on held-out data: classes move within test subjects, no fit is repeated.
+    """Test a fixed model on held-out data: classes move as ``exchange`` says, no fit is repeated.
 
     Parameters
     ----------
@@ -240,7 +240,8 @@ def _count_text(count: int) -> str:
 def relabel_table(table: SequenceTable, labels: Ints) -> SequenceTable:
     """Return the table with other classes of its units, (N,), for a whole refit.
 
-    Folds that keep subjects (or, for events, runs) whole stay as they are.
+    Folds that keep subjects (or, for events, runs) whole stay as they are, unless whole subjects
+    exchanged classes: draw them again then, as a fold has the classes of both its sides.
     """
     units = tuple(
         replace(unit, class_index=int(index))

@@ -216,7 +216,9 @@ def test_a_rung_is_tested_by_repeating_its_whole_fit_on_permuted_classes() -> No
     for effect in (2.0, 0.0):
         question, folds = ask_paired(learnt_shards(effect=effect))
         rung = small_rung("glm")
-        results.append(permute_rung(rung, question, folds, num_permutations=39))
+        results.append(
+            permute_rung(rung, question, lambda _, drawn=folds: drawn, num_permutations=39)
+        )
     found, nothing = results
     assert found.p == found.smallest_p == 1 / 40
     assert found.num_arrangements == 2**12
