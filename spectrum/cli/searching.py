@@ -27,7 +27,7 @@ from spectrum.cli.options import (
     TrFromOption,
     data_settings,
 )
-from spectrum.cli.planning import plan_text
+from spectrum.cli.planning import plan_text, planned
 from spectrum.cli.summary import search_json, search_text
 from spectrum.errors import SearchError
 
@@ -52,8 +52,11 @@ def search(
     dry_run: Annotated[
         bool,
         typer.Option(
-            help="Print the plan, with the shard sets and their size, and start nothing."
+            help="Print the plan, with shard sets, disk, models and time, and start nothing."
         ),
+    ] = False,
+    no_probe: Annotated[
+        bool, typer.Option("--no-probe", help="With --dry-run: measure no time.")
     ] = False,
     fork: Annotated[
         Path | None,
@@ -76,7 +79,7 @@ def search(
     from spectrum.launch import local_ray
     from spectrum.report import write_report
     from spectrum.search.space import read_space_file
-    from spectrum.search.study import plan_study, run_study
+    from spectrum.search.study import run_study
     from spectrum.tracking import AimTracker
 
     decided = data_settings(tr_from, multi_echo, image_space)
@@ -85,7 +88,9 @@ def search(
     parsed = reading.space
     folder = studies / (name or parsed.name)
     if dry_run:
-        plan = plan_study(parsed, roots=roots, shards_root=shards, num_trials=trials)
+        plan = planned(
+            parsed, roots, shards_root=shards, num_trials=trials, cpus=cpus, probes=not no_probe
+        )
         print_json(plan) if as_json else print_text(plan_text(plan))
         print_notes(reading.notes)
         if plan["refusal"] is not None:

@@ -87,7 +87,7 @@ class SizeEstimate:
     ) -> None:
         self._reads_images = reads_images
         self.jobs = [job for job in jobs if job.name in shape_of]
-        self._shape_of = shape_of
+        self.shape_of = shape_of
         self._means: dict[str, BoldImage | None] = {}
         self._voxels: dict[tuple[str, ...], float] = {}
 
@@ -98,8 +98,8 @@ class SizeEstimate:
 
     def set_size(self, recipe: PreprocessingConfig) -> SetSize:
         """Return what a set takes; no image is read for it."""
-        kept = {job.name: self._num_kept(job, recipe) for job in self.jobs}
-        shapes = {job.name: self._grid_shape(job, recipe) for job in self.jobs}
+        kept = {job.name: self.num_kept(job, recipe) for job in self.jobs}
+        shapes = {job.name: self.grid_shape(job, recipe) for job in self.jobs}
         counts = Counter(tuple(sorted(shape)) for shape in shapes.values())
         common = counts.most_common(1)[0][0] if counts else ()
         in_set = [job.name for job in self.jobs if tuple(sorted(shapes[job.name])) == common]
@@ -114,26 +114,28 @@ class SizeEstimate:
 
     def part_bytes(self, job: RunJob, recipe: PreprocessingConfig) -> int:
         """Return the bytes of the spatial part of a run."""
-        num_volumes = self._num_kept(job, recipe)
+        num_volumes = self.num_kept(job, recipe)
         columns = 7 if recipe.motion_correction and not job.is_corrected else 0
         volume_bytes = 4 * self._num_voxels(job, recipe) + 8 * columns
-        numbers = 8 * len(VOLUME_QUALITY_NAMES) * self._shape_of[job.name][3]
-        mask = math.prod(self._grid_shape(job, recipe))
+        numbers = 8 * len(VOLUME_QUALITY_NAMES) * self.shape_of[job.name][3]
+        mask = math.prod(self.grid_shape(job, recipe))
         return int(num_volumes * volume_bytes) + numbers + mask + BYTES_OF_PART
 
-    def _num_kept(self, job: RunJob, recipe: PreprocessingConfig) -> int:
-        return max(0, self._shape_of[job.name][3] - recipe.drop_initial_volumes)
+    def num_kept(self, job: RunJob, recipe: PreprocessingConfig) -> int:
+        """Return the volumes of a run that a recipe keeps."""
+        return max(0, self.shape_of[job.name][3] - recipe.drop_initial_volumes)
 
-    def _grid_shape(self, job: RunJob, recipe: PreprocessingConfig) -> tuple[int, int, int]:
-        x, y, z, _ = self._shape_of[job.name]
+    def grid_shape(self, job: RunJob, recipe: PreprocessingConfig) -> tuple[int, int, int]:
+        """Return X, Y and Z of a run on the grid of a recipe."""
+        x, y, z, _ = self.shape_of[job.name]
         return _grid(recipe, (x, y, z)).shape
 
     def _num_voxels(self, job: RunJob, recipe: PreprocessingConfig) -> float:
         """Return the voxels inside the mask, the mean over the runs of its kind that are read."""
         if not self._reads_images:
-            return float(math.prod(self._grid_shape(job, recipe)))
+            return float(math.prod(self.grid_shape(job, recipe)))
         is_normalised = recipe.normalization != "none" and not job.is_aligned
-        kind = (job.key["dataset"], str(self._shape_of[job.name][:3]), str(job.is_aligned))
+        kind = (job.key["dataset"], str(self.shape_of[job.name][:3]), str(job.is_aligned))
         key = (*kind, spatial_name(_still(recipe, is_normalised=is_normalised)))
         if key not in self._voxels:
             self._voxels[key] = (
@@ -158,7 +160,7 @@ class SizeEstimate:
                 except ImageError:
                     continue
                 counts.append(spatial.signals_VN.shape[1])
-        whole = math.prod(self._grid_shape(job, recipe))
+        whole = math.prod(self.grid_shape(job, recipe))
         return float(np.mean(counts)) if counts else float(whole)
 
     def _samples(self, kind: tuple[str, str, str]) -> list[RunJob]:
@@ -166,7 +168,7 @@ class SizeEstimate:
         dataset, shape, is_aligned = kind
         of_subject: dict[str, RunJob] = {}
         for job in self.jobs:
-            found = (job.key["dataset"], str(self._shape_of[job.name][:3]), str(job.is_aligned))
+            found = (job.key["dataset"], str(self.shape_of[job.name][:3]), str(job.is_aligned))
             if found == (dataset, shape, is_aligned):
                 of_subject.setdefault(job.key["subject"], job)
         return list(of_subject.values())[:NUM_SAMPLES]

@@ -25,7 +25,8 @@ from spectrum.data.set_plan import SetPlan
 from spectrum.data.set_sizes import SizeEstimate, free_bytes, spatial_name
 from spectrum.data.shards import ShardSet
 from spectrum.data.store import set_bytes
-from spectrum.errors import SearchError
+from spectrum.errors import ConfigError, SearchError, TargetError
+from spectrum.search.forecast import Forecaster, Machine, forecast
 from spectrum.search.space import SearchSpace
 from spectrum.search.validity import related_values
 from spectrum.targets import Target, read_target
@@ -34,6 +35,9 @@ __all__ = ["DiskPlan", "PlannedSet", "check_disk", "plan_disk", "plan_study", "r
 
 MAX_RECIPES: Final = 1000
 """Shard sets beyond which a space is said to have at least as many."""
+
+UNKNOWN_MACHINE: Final = Machine()
+"""Nothing is measured, and trials are told as one at a time."""
 
 SPATIAL_PATHS: Final = tuple(
     f"preprocessing.{name}"
@@ -120,25 +124,30 @@ def plan_study(
     roots: Sequence[Path],
     shards_root: Path,
     num_trials: int | None = None,
+    machine: Machine = UNKNOWN_MACHINE,
 ) -> dict[str, Any]:
     """Return the plan of a search as plain JSON; nothing is made.
 
     Parameters
     ----------
     num_trials : None is the space's
+    machine : where the search would run; its probe measures how long
 
     Returns
     -------
     plan : ``shard_sets`` is how many recipes the space can reach, ``shard_sets_ready`` how many of
-        them are made; ``folds`` is null before the default's shards are made; ``disk`` tells what
-        they take, and ``refusal`` why a search would not start, or null
+        them are made; ``folds`` are those of the default, as far as headers tell before its shards
+        are made, and null where there are none; ``cost`` tells models, times and re-runs,
+        ``disk`` what the sets take, and ``refusal`` why a search would not start, or null
     """
     space.check()
     config = space.default_config
     target = read_target(config.target)
     table = index_bids(roots, config.data)
     disk = plan_disk(space, table, target, shards_root=shards_root, num_trials=num_trials)
+    forecaster = Forecaster(_sizes(table, space, target, shards_root), target)
     default = find_shards(table, config.preprocessing, shards_root, target)
+    folds, no_fold = _folds(space, target, default, forecaster)
     return {
         "space": space.name,
         "num_trials": disk.num_trials,
@@ -148,12 +157,18 @@ def plan_study(
         "target": target.name,
         "scheme": config.folds.scheme,
         **_counts(table, target),
-        "folds": _folds(space, target, default),
+        "folds": folds,
         "shard_sets": len(disk.sets),
         "shard_sets_ready": sum(planned.made for planned in disk.sets),
         "epochs_at_most": disk.num_trials * config.training.num_epochs,
+        "cost": forecast(
+            space,
+            forecaster,
+            num_trials=disk.num_trials,
+            machine=machine,
+        ),
         "disk": disk.to_json(),
-        "refusal": refusal_of(disk, shards_root),
+        "refusal": refusal_of(disk, shards_root) or no_fold,
     }
 
 
@@ -176,8 +191,7 @@ def plan_disk(
     """
     recipes = recipes_of(space)
     inputs = select_inputs(table, recipes[0], target, shards_root)
-    shape_of = {str(run.key): run.shape for run in table.runs if run.shape is not None}
-    estimate = SizeEstimate(inputs.jobs, shape_of)
+    estimate = SizeEstimate(inputs.jobs, _shapes(table))
 
     def find(recipe: PreprocessingConfig) -> Path | None:
         earlier = SetPlan(root=shards_root, inputs=replace(inputs, recipe=recipe)).earlier_sets
@@ -278,9 +292,26 @@ def _counts(table: RunTable, target: Target) -> dict[str, int]:
     return {"num_runs": len(runs), "num_volumes": volumes}
 
 
-def _folds(space: SearchSpace, target: Target, shards: Path | None) -> list[str] | None:
-    if shards is None:
-        return None
+def _shapes(table: RunTable) -> dict[str, tuple[int, int, int, int]]:
+    return {str(run.key): run.shape for run in table.runs if run.shape is not None}
+
+
+def _sizes(table: RunTable, space: SearchSpace, target: Target, shards_root: Path) -> SizeEstimate:
+    """Return sizes from headers alone: no image is read to tell shapes and lengths."""
+    inputs = select_inputs(table, space.default_config.preprocessing, target, shards_root)
+    return SizeEstimate(inputs.jobs, _shapes(table), reads_images=False)
+
+
+def _folds(
+    space: SearchSpace, target: Target, shards: Path | None, forecaster: Forecaster
+) -> tuple[list[str] | None, str | None]:
+    """Return the names of the default's folds, or None and why there are none."""
     config = space.default_config
-    units = build_table(ShardSet.open(shards).manifest.runs, target, config.sequences)
-    return [fold.name for fold in draw_folds(units, config.folds, paired=target.paired)]
+    try:
+        if shards is None:
+            return [fold.name for fold in forecaster.folds(config)], None
+        units = build_table(ShardSet.open(shards).manifest.runs, target, config.sequences)
+        drawn = draw_folds(units, config.folds, paired=target.paired)
+    except (TargetError, ConfigError) as err:
+        return None, str(err)
+    return [fold.name for fold in drawn], None

@@ -30,7 +30,10 @@ MIB = 1024**2
 
 
 def space_of(parameters: dict[str, Any], **rest: Any) -> SearchSpace:
-    base = {"preprocessing": {"voxel_mm": 12.0, "high_pass_hz": 0.0}}
+    base = {
+        "folds": {"scheme": "leave-one-subject-out"},
+        "preprocessing": {"voxel_mm": 12.0, "high_pass_hz": 0.0},
+    }
     return space_from_mapping({"name": "t", "base": base, "parameters": parameters, **rest})
 
 
@@ -174,6 +177,18 @@ def test_a_search_that_would_be_refused_starts_nothing(
     with pytest.raises(SearchError, match=r"study\.disk_gib allows"):
         prepare_study(space, [root], shards_root=shards)
     assert not shards.exists()
+
+
+def test_a_search_without_a_scorable_fold_is_refused_before_any_set_is_made(
+    tiny_bids: Callable[..., Path], tmp_path: Path
+) -> None:
+    whole = {"folds": {"scheme": "leave-one-dataset-out"}}
+    space = space_from_mapping(
+        {"name": "t", "base": whole, "parameters": {"model.depth": {"int": [1, 3]}}}
+    )
+    plan = plan_study(space, roots=[tiny_bids()], shards_root=tmp_path)
+    assert plan["folds"] is None
+    assert "no scorable fold under leave-one-dataset-out" in plan["refusal"]
 
 
 def test_a_large_space_is_planned_by_its_spatial_products_though_its_recipes_are_too_many() -> (
