@@ -26,6 +26,7 @@ from spectrum.cli import (
     simulating,
     studying,
     training,
+    unsealing,
 )
 from spectrum.cli.console import INTERRUPTED, notes
 from spectrum.errors import SpectrumError
@@ -65,6 +66,7 @@ ROOMS = (
     auditing,
     training,
     searching,
+    unsealing,
     studying,
     predicting,
     seeing,

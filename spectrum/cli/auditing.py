@@ -108,6 +108,10 @@ def baselines(
             help="Whole refits of parcels and glm with classes permuted within subjects, at most.",
         ),
     ] = 0,
+    study: Annotated[
+        Path | None,
+        typer.Option(help="Study whose sealed subjects must not be in the set; refused if so."),
+    ] = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -121,6 +125,7 @@ def baselines(
     """
     from spectrum.data.shards import ShardSet
     from spectrum.evaluation.ladder import RUNGS, run_ladder
+    from spectrum.search.sealing import read_seal
     from spectrum.targets import read_target
 
     config = _config(settings or [], scheme)
@@ -133,6 +138,7 @@ def baselines(
             config.sequences,
             names=names,
             num_permutations=permutations,
+            seal=read_seal(study) if study is not None else None,
             on_fold_done=on_fold_done,
         )
     told = ladder.to_json()

@@ -13,12 +13,14 @@ __all__ = [
     "JsonOption",
     "MultiEchoOption",
     "RootsArgument",
+    "SealedOption",
     "SetOption",
     "ShardsOption",
     "SpaceOption",
     "StudiesOption",
     "TrFromOption",
     "data_settings",
+    "sealed_settings",
 ]
 
 RootsArgument: TypeAlias = Annotated[
@@ -26,6 +28,13 @@ RootsArgument: TypeAlias = Annotated[
 ]
 JsonOption: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout.")
+]
+SealedOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Data set that the search never sees, or the fraction of subjects; spectrum unseal "
+        "scores on it once. May be given again.",
+    ),
 ]
 SetOption: TypeAlias = Annotated[
     list[str] | None,
@@ -66,3 +75,8 @@ def data_settings(tr_from: str | None, multi_echo: str | None, space: str | None
     """Return what the options decide, as ``key=value`` settings."""
     decided = {"data.tr_from": tr_from, "data.multi_echo": multi_echo, "data.space": space}
     return [f"{path}={value}" for path, value in decided.items() if value is not None]
+
+
+def sealed_settings(sealed: list[str] | None) -> list[str]:
+    """Return what ``--sealed`` asks for as ``key=value`` settings."""
+    return [f"study.sealed=[{', '.join(sealed)}]"] if sealed else []

@@ -60,7 +60,7 @@ def planned(
 def plan_text(plan: Mapping[str, Any]) -> str:
     """Write a plan for people; shard sets one a line."""
     disk = plan["disk"]
-    apart = ("disk", "refusal", "parameters", "cost")
+    apart = ("disk", "refusal", "parameters", "cost", *(["sealed"] if not plan["sealed"] else []))
     told = {k: v for k, v in plan.items() if k not in apart}
     lines = [f"{name}: {value}" for name, value in told.items()]
     lines += ["parameters:", *(f"  {path}: {text}" for path, text in plan["parameters"].items())]

@@ -20,12 +20,14 @@ from spectrum.cli.options import (
     JsonOption,
     MultiEchoOption,
     RootsArgument,
+    SealedOption,
     SetOption,
     ShardsOption,
     SpaceOption,
     StudiesOption,
     TrFromOption,
     data_settings,
+    sealed_settings,
 )
 from spectrum.cli.planning import plan_text, planned
 from spectrum.cli.summary import search_json, search_text
@@ -62,6 +64,7 @@ def search(
         Path | None,
         typer.Option(help="Study whose finished trials this new one begins from."),
     ] = None,
+    sealed: SealedOption = None,
     settings: SetOption = None,
     freeze: FreezeOption = None,
     tr_from: TrFromOption = None,
@@ -82,7 +85,7 @@ def search(
     from spectrum.search.study import run_study
     from spectrum.tracking import AimTracker
 
-    decided = data_settings(tr_from, multi_echo, image_space)
+    decided = [*data_settings(tr_from, multi_echo, image_space), *sealed_settings(sealed)]
     reading = read_space_file(space, [*(settings or []), *decided], freeze or [])
     reading.check()
     parsed = reading.space

@@ -36,11 +36,13 @@ def search_text(told: Mapping[str, Any]) -> str:
         f"chance   {best['chance']:.3f}",
         *_front(told),
         *_saved(told),
+        *_sealed(told),
         told["verdict"],
         f"report: {told['report']}",
         "next:",
         f"  spectrum ui {told['aim_repo']}",
         f"  spectrum report {told['study']} --open",
+        *_unseal(told),
     ]
     return "\n".join(lines)
 
@@ -72,6 +74,18 @@ def _saved(told: Mapping[str, Any]) -> list[str]:
         f"{part['trials']} trials stopped over {axis}"
         for axis, part in (told.get("saved") or {}).items()
     ]
+
+
+def _sealed(told: Mapping[str, Any]) -> list[str]:
+    """Tell whom the search never saw."""
+    return [f"sealed   {told['sealed']['sentence']}"] if told.get("sealed") else []
+
+
+def _unseal(told: Mapping[str, Any]) -> list[str]:
+    """Tell how the seal is opened, where it is not."""
+    if not told.get("sealed") or told["sealed"]["opened"]:
+        return []
+    return [f"  spectrum unseal {told['study']} BIDS_ROOT...   (once, when the search is over)"]
 
 
 def _front(told: Mapping[str, Any]) -> list[str]:

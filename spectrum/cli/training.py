@@ -81,6 +81,7 @@ def train(
     from spectrum.config import TrialConfig, read_config
     from spectrum.errors import ConfigError
     from spectrum.launch import local_ray
+    from spectrum.search.sealing import seal_of_trial
     from spectrum.search.single import train_single
     from spectrum.search.trial_source import config_of_trial
 
@@ -94,7 +95,13 @@ def train(
         raise ConfigError("No data were given. Name the folders of BIDS data sets after CONFIG.")
     with local_ray(num_cpus=cpus), _epoch_lines() as on_epoch:
         result = train_single(
-            parsed, data, shards_root=shards, out=out, on_epoch=on_epoch, resume=resume
+            parsed,
+            data,
+            shards_root=shards,
+            out=out,
+            on_epoch=on_epoch,
+            resume=resume,
+            seal=seal_of_trial(source) if source is not None else None,
         )
     if as_json:
         print_json(result.to_json())

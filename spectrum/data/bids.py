@@ -11,15 +11,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from spectrum.config import DataConfig
+from spectrum.data.candidates import find_candidates
 from spectrum.data.events import read_events
 from spectrum.data.indexing import index_tree
+from spectrum.data.inheritance import find_files
 from spectrum.data.inspection import inspect_table
 from spectrum.data.runs import Problem, Run, RunTable
+from spectrum.entities import RunKey
 from spectrum.errors import DataError
 
 Progress = Callable[[int, int], None]
 
-__all__ = ["dataset_name", "index_bids", "inspect_table", "read_events"]
+__all__ = ["dataset_name", "find_run_images", "index_bids", "inspect_table", "read_events"]
 
 
 def index_bids(
@@ -27,6 +30,7 @@ def index_bids(
     choices: DataConfig | None = None,
     *,
     on_run_done: Progress | None = None,
+    leave_out: Callable[[RunKey], bool] | None = None,
 ) -> RunTable:
     """Find every BOLD run below BIDS roots.
 
@@ -40,6 +44,7 @@ def index_bids(
         The folder's name is the name of the data set; see ``dataset_name``.
     choices : what counts where files contradict each other; None decides nothing
     on_run_done : told runs done and runs in all, as far as the roots are known
+    leave_out : tells runs of which no file is opened, and which are not in the table
 
     Returns
     -------
@@ -67,8 +72,9 @@ def index_bids(
             raw=raw if raw is not None and raw.is_dir() else None,
             choices=choices or DataConfig(),
             on_run_done=_after(len(runs), on_run_done),
+            leave_out=leave_out,
         )
-        if not found:
+        if not found and leave_out is None:
             raise DataError(_no_runs(root, of_tree), code="no-runs", path=str(root))
         runs += found
         problems += of_tree
@@ -76,6 +82,30 @@ def index_bids(
     return RunTable(
         runs=tuple(runs), problems=(*problems, *(p for run in runs for p in run.problems))
     )
+
+
+def find_run_images(
+    roots: Sequence[Path], choices: DataConfig | None = None
+) -> dict[RunKey, tuple[Path, ...]]:
+    """Return the images of each run below BIDS roots, by their names alone: no file is opened.
+
+    Parameters
+    ----------
+    roots, choices : as for ``index_bids``
+
+    Returns
+    -------
+    images : absolute paths, one an echo; runs without an image are left out
+    """
+    _check_roots(roots)
+    found: dict[RunKey, tuple[Path, ...]] = {}
+    for root in roots:
+        tree = find_files(root.absolute())
+        candidates, problems = find_candidates(tree, dataset_name(root), choices or DataConfig())
+        if not candidates:
+            raise DataError(_no_runs(root, problems), code="no-runs", path=str(root))
+        found |= {c.key: tuple(file.path for file in c.files) for c in candidates}
+    return dict(sorted(found.items()))
 
 
 def _after(num_before: int, on_run_done: Progress | None) -> Progress | None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from spectrum.data.images import digest_file, image_files
 from spectrum.data.remembered import read_entries, write_entries
 
-__all__ = ["DigestCache", "file_state"]
+__all__ = ["DIGESTS_NAME", "DigestCache", "file_state"]
+
+DIGESTS_NAME: Final = "digests.json"
+"""File of a shards folder that remembers the digests of input files."""
 
 State = tuple[int, int]
 Entry = tuple[int, int, str]

@@ -24,10 +24,12 @@ from spectrum.data.units import Fold, SequenceTable, Unit
 from spectrum.errors import ConfigError, DataError, LeakageError, TargetError
 
 __all__ = [
+    "BY_SUBJECT",
     "FoldPlan",
     "check_folds",
     "draw_folds",
     "fold_manifest",
+    "hold_out",
     "leakage_key",
     "plan_folds",
     "read_folds",
@@ -38,6 +40,9 @@ Units = tuple[Unit, ...]
 
 NAMED_UNITS: Final = 5
 """Units that a note names; the fold manifest names all."""
+
+BY_SUBJECT: Final = FoldsConfig(scheme="leave-one-subject-out")
+"""Keeps subjects whole, whatever else the two sides share."""
 
 MANIFEST_VERSION: Final = 1
 """Version of the fold manifest's layout."""
@@ -119,6 +124,47 @@ def plan_folds(
     people = people_notes((unit.person, unit.key.group) for unit in table.units)
     notes = (*people, *notes, *unscorable, *_never_used(table.units, folds, tuple(usable)))
     return FoldPlan(folds=tuple(folds), notes=notes)
+
+
+def hold_out(
+    table: SequenceTable, is_held_out: Callable[[Unit], bool], *, name: str, paired: bool
+) -> Fold:
+    """Return the one fold that holds out some units and trains on all others.
+
+    Parameters
+    ----------
+    table : all units
+    is_held_out : tells the units that are held out
+    name : of the fold, and of what it holds out
+    paired : whether the score compares the two units of a pair
+
+    Raises
+    ------
+    LeakageError
+        A person or an image stands on both sides.
+    TargetError
+        The two sides have fewer than two classes in common.
+    """
+    usable = complete_pairs(table.units)[0] if paired else tuple(range(len(table.units)))
+    held_out = tuple(i for i in usable if is_held_out(table.units[i]))
+    training = tuple(i for i in usable if not is_held_out(table.units[i]))
+    fold = Fold(name=name, held_out=name, training=training, validation=held_out, classes=())
+    check_folds([fold], table, BY_SUBJECT)
+    classes = _classes_in(table.units, training) & _classes_in(table.units, held_out)
+    fold = _within(fold, table, classes)
+    if len(classes) < 2:
+        raise TargetError(f"{_unscorable(fold, table)} Hold out others.", code="no-fold")
+    return fold
+
+
+def _within(fold: Fold, table: SequenceTable, classes: set[int]) -> Fold:
+    """Return a fold with its units of some classes alone."""
+    return replace(
+        fold,
+        training=tuple(i for i in fold.training if table.units[i].class_index in classes),
+        validation=tuple(i for i in fold.validation if table.units[i].class_index in classes),
+        classes=tuple(sorted(classes)),
+    )
 
 
 def leakage_key(config: FoldsConfig) -> Callable[[Unit], str]:
@@ -285,12 +331,7 @@ def _close_fold(
     held_out = {key(table.units[index]) for index in fold.validation} if fold.validation else set()
     training = tuple(index for index in usable if key(table.units[index]) not in held_out)
     classes = _classes_in(table.units, training) & _classes_in(table.units, fold.validation)
-    return replace(
-        fold,
-        training=tuple(i for i in training if table.units[i].class_index in classes),
-        validation=tuple(i for i in fold.validation if table.units[i].class_index in classes),
-        classes=tuple(sorted(classes)),
-    )
+    return _within(replace(fold, training=training), table, classes)
 
 
 def _classes_in(units: Units, indices: Iterable[int]) -> set[int]:

@@ -52,6 +52,7 @@ def index_tree(
     raw: Path | None,
     choices: DataConfig,
     on_run_done: Progress | None = None,
+    leave_out: Callable[[RunKey], bool] | None = None,
 ) -> tuple[list[Run], list[Problem]]:
     """Return the runs of a tree, in the order of its files, and the problems of no run.
 
@@ -62,10 +63,13 @@ def index_tree(
     raw : root of the data set that derivatives were made from, or None
     choices : what counts where files leave a choice
     on_run_done : told runs done and runs in all
+    leave_out : tells runs of which no file is opened; None leaves out none
     """
+    is_left_out = leave_out or (lambda key: False)
     tree = find_files(root)
     trees = [tree] if raw is None else [tree, find_files(raw)]
-    candidates, problems = find_candidates(tree, dataset, choices)
+    every, problems = find_candidates(tree, dataset, choices)
+    candidates = [candidate for candidate in every if not is_left_out(candidate.key)]
     reader = _RunReader(trees=tuple(trees), choices=choices)
     runs: list[Run] = []
     with ThreadPoolExecutor(NUM_READERS) as pool:
@@ -75,7 +79,11 @@ def index_tree(
                 on_run_done(len(runs), len(candidates))
     lonely = find_lonely_events(tree, dataset, (run.events_path for run in runs))
     known = {run.key for run in runs}
-    runs += [reader.run_without_image(key, file) for key, file in lonely if key not in known]
+    runs += [
+        reader.run_without_image(key, file)
+        for key, file in lonely
+        if key not in known and not is_left_out(key)
+    ]
     return runs, [*map(_unreadable, tree.unreadable), *problems]
 
 

@@ -16,7 +16,6 @@ from typing import Final
 
 from spectrum.config.frozen import FrozenConfig
 from spectrum.data.digests import DigestCache
-from spectrum.data.echoes import joined_digest
 from spectrum.data.fan_out import Task, fan_out
 from spectrum.data.inputs import Digests, RefusedRun, cached_digests, measured_digests
 from spectrum.data.manifest import Refusal, ShardRun
@@ -27,10 +26,12 @@ from spectrum.data.set_plan import MadeRun, SetPlan, is_linked, take_over
 from spectrum.data.set_sizes import check_room
 from spectrum.data.shards import RunSource, shard_name, write_shard
 from spectrum.data.voxel_digests import (
+    VOXELS_NAME,
     Look,
     LookJob,
     look_at,
     read_voxel_digests,
+    voxels_of_run,
     write_voxel_digests,
 )
 from spectrum.entities import RunKey
@@ -163,7 +164,7 @@ def _look_at_others(
     An image that nobody has read is read once, in a task; one that ends its readers is taken for
     damaged, and that is remembered.
     """
-    store = plan.root / "voxels.json"
+    store = plan.root / VOXELS_NAME
     voxels_of = read_voxel_digests(store)
     others = [other for other in plan.inputs.digested if other.name not in made]
     paths = sorted({path.absolute() for other in others for path in other.image_paths})
@@ -181,7 +182,7 @@ def _look_at_others(
     voxels_of.update({sha256: "" for path in unread if (sha256 := cache.find(path))})
     write_voxel_digests(store, voxels_of)
     return digests, {
-        other.run_key: _voxels_of(digests[other.name][: len(other.image_paths)], voxels_of)
+        other.run_key: voxels_of_run(digests[other.name][: len(other.image_paths)], voxels_of)
         for other in others
     }
 
@@ -196,14 +197,6 @@ def _looks(
 
 def _look(look: Looker, job: str) -> str:
     return look(LookJob.model_validate_json(job)).model_dump_json()
-
-
-def _voxels_of(sha256s: Sequence[str], voxels_of: Mapping[str, str]) -> str:
-    """Return one digest for the images of a run; "" where one of them cannot be read."""
-    found = [voxels_of.get(sha256, "") for sha256 in sha256s]
-    if not all(found):
-        return ""
-    return found[0] if len(found) == 1 else joined_digest(found)
 
 
 def write_files(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from spectrum.config import PreprocessingConfig
 from spectrum.data.confounds import read_confounds
-from spectrum.data.digests import DigestCache
+from spectrum.data.digests import DIGESTS_NAME, DigestCache
 from spectrum.data.echoes import combine_echoes
 from spectrum.data.images import read_bold, read_mask
 from spectrum.data.inputs import measured_digests, select_inputs
@@ -105,7 +105,7 @@ def sources_of_table(
     """
     root = shards_root.absolute()
     jobs = select_inputs(table, recipe, target, root / "unused").jobs
-    digests = measured_digests(jobs, DigestCache.read(root / "digests.json"))
+    digests = measured_digests(jobs, DigestCache.read(root / DIGESTS_NAME))
     return {
         job.name: RunSources(
             spatial=spatial_path(
@@ -129,7 +129,7 @@ def sources_of_set(shards: ShardSet) -> dict[str, RunSources]:
     times of a sidecar, which a set does not tell.
     """
     root = shards.path.absolute().parent
-    cache = DigestCache.read(root / "digests.json")
+    cache = DigestCache.read(root / DIGESTS_NAME)
     path_of = {
         sha256: Path(path)
         for path, (_, _, sha256) in cache.entries.items()

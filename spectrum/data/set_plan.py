@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from spectrum.data.digests import DigestCache
+from spectrum.data.digests import DIGESTS_NAME, DigestCache
 from spectrum.data.duplicates import find_copies
 from spectrum.data.inputs import Inputs, RefusedRun
 from spectrum.data.manifest import Refusal, ShardManifest, ShardRun, content_hash, read_manifest
@@ -87,7 +87,7 @@ class SetPlan:
 
     def read_cache(self) -> DigestCache:
         """Read the digests known from earlier calls."""
-        return DigestCache.read(self.root / "digests.json")
+        return DigestCache.read(self.root / DIGESTS_NAME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,7 @@ from spectrum.scores import score_predictions
 from spectrum.targets import Target
 
 if TYPE_CHECKING:
+    from spectrum.data.seals import Seal
     from spectrum.data.shards import ShardSet
 
 __all__ = [
@@ -124,6 +125,7 @@ def run_ladder(  # noqa: PLR0913 - what a ladder is asked for, one name each
     *,
     names: Sequence[str] = RUNGS,
     num_permutations: int = 0,
+    seal: Seal | None = None,
     on_fold_done: Callable[[int, int], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Ladder:
@@ -137,6 +139,7 @@ def run_ladder(  # noqa: PLR0913 - what a ladder is asked for, one name each
     sequences : how runs are cut for networks and events
     names : rungs, in any order; the floor is always among them
     num_permutations : refits of each linear rung above the floor with classes permuted, at most
+    seal : of a study whose sealed people must not be among the runs; None checks nothing
     on_fold_done : told folds done and folds in all, of all rungs
     clock : seconds, for the time of each rung
 
@@ -144,12 +147,16 @@ def run_ladder(  # noqa: PLR0913 - what a ladder is asked for, one name each
     ------
     ConfigError
         A name is no rung.
+    LeakageError
+        A sealed person is among the runs.
     TargetError
         The scheme has no scorable fold for this target.
     DataError
         ``no-permutation`` where permutations are asked for and no class can move.
     """
     rungs = build_rungs(names)
+    if seal is not None:
+        seal.check(shards.manifest.runs)
     read = stream_sequences(shards, target, sequences.model_copy(update={"plane": "axial"}))
     if num_permutations:
         exchange_of_table(read.table)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from spectrum.report.labels import UNMASKED_LABEL, is_unmasked
 from spectrum.report.reruns import front_sentences, how_selected, rerun_sentences
+from spectrum.search.sealing import told_seal
 from spectrum.search.view import StudyView
 
 __all__ = [
@@ -84,6 +85,7 @@ def summary(study: StudyView) -> tuple[str, ...]:
             "A selected score is optimistic, because the highest of several noisy scores is taken;"
             " it describes this search and is no estimate for new subjects."
         )
+    sentences.append((told_seal(study.path) or {}).get("sentence", ""))
     return tuple(sentence for sentence in sentences if sentence)
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from spectrum.config import PreprocessingConfig
-from spectrum.data.bids import index_bids
 from spectrum.data.describing import recipe_words, size_text
 from spectrum.data.folds import draw_folds
 from spectrum.data.inputs import select_inputs
@@ -27,6 +26,7 @@ from spectrum.data.shards import ShardSet
 from spectrum.data.store import set_bytes
 from spectrum.errors import ConfigError, SearchError, TargetError
 from spectrum.search.forecast import Forecaster, Machine, forecast
+from spectrum.search.sealing import index_unsealed, plan_seal
 from spectrum.search.space import SearchSpace
 from spectrum.search.validity import related_values
 from spectrum.targets import Target, read_target
@@ -143,7 +143,8 @@ def plan_study(
     space.check()
     config = space.default_config
     target = read_target(config.target)
-    table = index_bids(roots, config.data)
+    seal = plan_seal(space, roots)
+    table = index_unsealed(roots, config.data, seal)
     disk = plan_disk(space, table, target, shards_root=shards_root, num_trials=num_trials)
     forecaster = Forecaster(_sizes(table, space, target, shards_root), target)
     default = find_shards(table, config.preprocessing, shards_root, target)
@@ -156,6 +157,7 @@ def plan_study(
         "parameters": {path: str(parameter) for path, parameter in space.parameters.items()},
         "target": target.name,
         "scheme": config.folds.scheme,
+        "sealed": seal.told if seal is not None else None,
         **_counts(table, target),
         "folds": folds,
         "shard_sets": len(disk.sets),

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from spectrum.config import digest_weights, fingerprint
-from spectrum.data.bids import index_bids
 from spectrum.data.folds import check_folds, draw_folds, fold_manifest
 from spectrum.data.pipeline import prepare
 from spectrum.data.runs import RunTable
+from spectrum.data.seals import Seal
 from spectrum.data.sequences import build_table
 from spectrum.data.shards import ShardSet
 from spectrum.data.units import Fold, SequenceTable
 from spectrum.evaluation.audit import measure_floor
 from spectrum.search.plan import check_disk, plan_disk
+from spectrum.search.sealing import index_unsealed
 from spectrum.search.space import SearchSpace
 from spectrum.search.validity import related_values
 from spectrum.targets import Target, read_target
@@ -92,6 +93,7 @@ def prepare_study(
     *,
     shards_root: Path,
     num_trials: int | None = None,
+    seal: Seal | None = None,
 ) -> Preparation:
     """Index the trees, make the default configuration's shards, cut units and draw folds.
 
@@ -101,23 +103,28 @@ def prepare_study(
     roots : BIDS trees
     shards_root : folder of all shard sets
     num_trials : trials that make sets; None is the space's
+    seal : who is left out of everything
 
     Raises
     ------
     SearchError
         Where the disk has no room for what the search makes; nothing was made then.
+    LeakageError
+        Where a run of the trees has the image of a sealed one.
     TargetError, ConfigError, DataError
         Where no run is usable, or the target has no scorable fold under the scheme.
     """
     config = space.default_config
     target = read_target(config.target)
-    table = index_bids(roots, config.data)
+    table = index_unsealed(roots, config.data, seal)
     disk = plan_disk(
         space, table, target, shards_root=shards_root, num_trials=num_trials, is_exact=False
     )
     check_disk(disk, shards_root)
     prepared = prepare(table, config.preprocessing, shards_root=shards_root, target=target)
     shards = ShardSet.open(prepared.shards)
+    if seal is not None:
+        seal.check(shards.manifest.runs)
     units = build_table(shards.manifest.runs, target, config.sequences)
     folds = draw_folds(
         units, config.folds, paired=target.paired, monitor_fraction=_monitor_fraction(space)

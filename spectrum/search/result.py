@@ -21,7 +21,8 @@ class StudyResult:
     """The lines of a study's trials by number, its floor, and what there is to tell.
 
     ``refused`` are the runs that could not be used, as ``code``, ``path`` and ``message``;
-    ``seconds`` count this session alone. ``selection`` is what the re-runs of the best led to.
+    ``seconds`` count this session alone. ``selection`` is what the re-runs of the best led to,
+    ``seal`` who was kept from the search, None where no one.
     """
 
     study: Path
@@ -32,6 +33,7 @@ class StudyResult:
     notes: tuple[str, ...] = ()
     selection: Selection | None = None
     objectives: tuple[ObjectiveName, ...] = ("score",)
+    seal: Mapping[str, Any] | None = None
 
     @property
     def best(self) -> dict[str, Any] | None:
@@ -108,6 +110,7 @@ class StudyResult:
             "default": self.default,
             "selection": self.selection.to_json() if self.selection else None,
             "front": self.front,
+            "sealed": None if self.seal is None else dict(self.seal),
             "saved": savings(self.lines.values()),
             "floor": _plain(self.floor["floor"]),
             "majority": _plain(self.floor["majority"]),

@@ -5,9 +5,10 @@ Not here: what is searched (``space``) and how a sampler is built (``optuna_stud
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from spectrum.config.frozen import FrozenConfig
 from spectrum.data.describing import GIB
@@ -124,10 +125,36 @@ class StudySettings(FrozenConfig):
     max_hours: float | None = Field(default=None, gt=0.0)
     """Hours of one session after which no further trial begins; those that run go on."""
 
+    sealed: float | tuple[str, ...] | None = None
+    """Whom the search never sees: data sets by name, or the fraction of subjects of each data set
+    that the seed draws. ``spectrum unseal`` scores the selected configuration on them, once. None
+    seals no one, and the study's best score is then a maximum over its trials."""
+
     @property
     def disk_bytes(self) -> int | None:
         """``disk_gib`` in bytes."""
         return None if self.disk_gib is None else int(self.disk_gib * GIB)
+
+    @field_validator("sealed", mode="before")
+    @classmethod
+    def _one_name_or_share(cls, value: Any) -> Any:
+        """Take a text as one data set, a number or a text of one as a fraction."""
+        if isinstance(value, str):
+            with suppress(ValueError):
+                return float(value)
+            return (value,)
+        if isinstance(value, list | tuple) and len(value) == 1 and _is_number(value[0]):
+            return float(value[0])
+        return value
+
+    @field_validator("sealed")
+    @classmethod
+    def _seals_some(cls, value: Any) -> Any:
+        if isinstance(value, float) and not 0.0 < value < 1.0:
+            raise ValueError("a fraction lies between 0 and 1; give one, or names of data sets")
+        if value == ():
+            raise ValueError("names no data set; give one, a fraction, or null")
+        return value
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
@@ -143,3 +170,11 @@ class StudySettings(FrozenConfig):
                 "objectives does not begin with score, which ranks the trials; add it"
             )
         return self
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from spectrum.config import MODEL_VERSION, TrialConfig, fingerprint, pin_weights
-from spectrum.data.bids import index_bids
 from spectrum.data.folds import fold_manifest
 from spectrum.data.pipeline import prepare
+from spectrum.data.seals import Seal
 from spectrum.data.sequences import stream_sequences
 from spectrum.data.shards import ShardSet
 from spectrum.data.units import Fold
@@ -28,6 +28,7 @@ from spectrum.search.images import IMAGES_NAME, seen_images
 from spectrum.search.json_lines import read_json, write_json
 from spectrum.search.manifest import differences, listed_changes
 from spectrum.search.preparation import left_out_notes
+from spectrum.search.sealing import index_unsealed
 from spectrum.targets import Target, read_target
 from spectrum.training.course import FREE_TO_CHANGE
 from spectrum.training.feeding import open_sequences
@@ -35,7 +36,14 @@ from spectrum.training.feeds import Sequences
 from spectrum.training.state_files import StateFolder
 from spectrum.training.trial import draw_trial_folds, fit_trial
 
-__all__ = ["TrainEpoch", "TrainResult", "train_single"]
+__all__ = [
+    "TrainEpoch",
+    "TrainResult",
+    "drop_states",
+    "fit_folds",
+    "open_data",
+    "train_single",
+]
 
 BEGUN_NAME: Final = "train.json"
 """What a training was begun with."""
@@ -99,7 +107,7 @@ class TrainResult:
         }
 
 
-def train_single(
+def train_single(  # noqa: PLR0913 - what a training is asked for, one name each
     config: TrialConfig,
     roots: Sequence[Path],
     *,
@@ -107,6 +115,7 @@ def train_single(
     out: Path,
     on_epoch: Callable[[TrainEpoch], None],
     resume: bool = False,
+    seal: Seal | None = None,
 ) -> TrainResult:
     """Prepare, fold, measure the floor, train all folds, and write the result.
 
@@ -119,12 +128,15 @@ def train_single(
         interrupted
     on_epoch : told after each epoch
     resume : whether to go on from the last epoch of an interrupted training
+    seal : whose data are left out, as the study that the configuration is from left them out
 
     Raises
     ------
     SearchError
         Where ``out`` exists already; with ``resume`` where it does not, or was finished, or was
         begun with another configuration or other data.
+    LeakageError
+        Where an image stands on two sides of a fold, or of the seal.
     """
     _refuse_wrong_start(out, resume=resume)
     if Path(config.target).is_file():
@@ -132,10 +144,12 @@ def train_single(
         config = config.model_copy(update={"target": str(Path(config.target).absolute())})
     config = pin_weights(config)
     target = read_target(config.target)
-    table = index_bids(roots, config.data)
+    table = index_unsealed(roots, config.data, seal)
     prepared = prepare(table, config.preprocessing, shards_root=shards_root, target=target)
     shards = ShardSet.open(prepared.shards)
-    data, feeding_notes = _open(shards, target, config)
+    if seal is not None:
+        seal.check(shards.manifest.runs)
+    data, feeding_notes = open_data(shards, target, config)
     folds = draw_trial_folds(data, config)
     manifest = fold_manifest(folds, data.table, config.folds)
     fingerprints = {
@@ -148,7 +162,7 @@ def train_single(
     write_json(out / "folds.json", manifest)
     write_json(out / IMAGES_NAME, seen_images(shards.manifest))
     watch = _Watch(out / SECONDS_NAME, config, len(folds), on_epoch)
-    last, fold_records = _fit(data, shards, folds, config, out, watch)
+    last, fold_records = fit_folds(data, shards, folds, config, out, watch.tell)
     seen = {(f.fold, f.epoch): f.num_sequences for record in last for f in record.folds}
     result = TrainResult(
         score=last[-1].score,
@@ -165,8 +179,13 @@ def train_single(
         ),
     )
     write_json(out / RESULT_NAME, {**result.to_json(), "config": config.model_dump(mode="json")})
-    _states(out).drop()
+    drop_states(out)
     return result
+
+
+def drop_states(out: Path) -> None:
+    """Remove what an unfinished fit of a folder left to go on from."""
+    _states(out).drop()
 
 
 def _states(out: Path) -> StateFolder:
@@ -269,7 +288,7 @@ class _Watch:
         )
 
 
-def _open(
+def open_data(
     shards: ShardSet, target: Target, config: TrialConfig
 ) -> tuple[Sequences, tuple[str, ...]]:
     """Return sequences, and how they are fed; of several workers each opens its own."""
@@ -279,19 +298,33 @@ def _open(
     return fed.data, (fed.choice.note,)
 
 
-def _fit(
+def fit_folds(
     data: Sequences,
     shards: ShardSet,
     folds: tuple[Fold, ...],
     config: TrialConfig,
     out: Path,
-    watch: _Watch,
+    on_epoch: Callable[[TrialEpochRecord], None],
 ) -> tuple[list[TrialEpochRecord], tuple[FoldRecord, ...]]:
+    """Fit folds alone or on workers, from where an interrupted fit in a folder left off.
+
+    Parameters
+    ----------
+    data : of ``open_data``
+    shards : the set that workers open
+    folds : at least one
+    out : gets ``checkpoints/``, and keeps the state of a fit that is interrupted
+    on_epoch : told after each epoch
+
+    Returns
+    -------
+    epochs, folds : all records, and those of the kept epochs
+    """
     if config.training.workers > 1:
         from spectrum.training.workers import fit_trial_on_workers
 
         return fit_trial_on_workers(
-            shards.path, config, storage=out, folds=folds, on_epoch=watch.tell
+            shards.path, config, storage=out, folds=folds, on_epoch=on_epoch
         )
     epochs: list[TrialEpochRecord] = []
     fitting = fit_trial(data, folds, config, checkpoints=out / "checkpoints", states=_states(out))
@@ -300,4 +333,4 @@ def _fit(
             epochs.append(next(fitting))
         except StopIteration as stop:
             return epochs, stop.value
-        watch.tell(epochs[-1])
+        on_epoch(epochs[-1])

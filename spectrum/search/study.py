@@ -29,6 +29,14 @@ from spectrum.search.placement import nodes_of_cluster, place_trials, worker_cou
 from spectrum.search.plan import plan_study
 from spectrum.search.preparation import Preparation, prepare_study
 from spectrum.search.result import StudyResult
+from spectrum.search.sealing import (
+    SEALED_NAME,
+    begin_seal,
+    check_unseen,
+    read_seal,
+    seal_notes,
+    told_seal,
+)
 from spectrum.search.selection import best_line
 from spectrum.search.space import SearchSpace
 from spectrum.search.status import StudyStatus
@@ -37,7 +45,8 @@ from spectrum.search.tracker import Tracker
 __all__ = ["StudyResult", "plan_study", "run_study"]
 
 LEFTOVER: Final = re.compile(
-    r"\.lock|(folds|floor|images)\.json|\.(folds|floor|images|study)\.json\.(part|\d+)"
+    r"\.lock|(folds|floor|images|sealed)\.json"
+    r"|\.(folds|floor|images|sealed|study)\.json\.(part|\d+)"
 )
 """Files that a start leaves which failed, or was killed, before study.json: whole ones, and those
 written aside."""
@@ -122,7 +131,12 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
         floor=floor,
         seconds=clock() - begin,
         refused=prepared.refused if prepared else (),
-        notes=(*(prepared.notes if prepared else ()), *driver.notes),
+        seal=told_seal(study.path),
+        notes=(
+            *(prepared.notes if prepared else ()),
+            *seal_notes(study.path),
+            *driver.notes,
+        ),
     )
 
 
@@ -167,18 +181,26 @@ def _open(
     if study.exists:
         refuse_change(study.read_manifest(), space, None)
         return None
-    prepared = prepare_study(space, roots, shards_root=shards_root, num_trials=num_trials)
+    seal = begin_seal(space, roots, shards_root)
+    check_unseen(seal, [*([fork] if fork else []), *map(Path, space.study.warm_start)])
+    prepared = prepare_study(
+        space, roots, shards_root=shards_root, num_trials=num_trials, seal=seal
+    )
     # Read again when the journal is begun; what is wrong with them must not cost the name.
     first_trials(space, data=prepared.fingerprints, parent=fork)
     write_folds(prepared.fold_manifest, study.folds)
     study.write("floor.json", prepared.measure_floor())
     study.write(IMAGES_NAME, seen_images(prepared.shards.manifest))
+    written = ["folds.json", "floor.json", IMAGES_NAME]
+    if seal is not None:
+        study.write(SEALED_NAME, seal.to_json())
+        written.append(SEALED_NAME)
     manifest = build_manifest(
         space,
         name=study.path.name,
         data=prepared.fingerprints,
         refused=prepared.refused,
-        files=study.digests_of("folds.json", "floor.json", IMAGES_NAME),
+        files=study.digests_of(*written),
         parent=parent_of(fork, space, prepared.fingerprints) if fork else None,
     )
     study.write_manifest(manifest)
@@ -204,7 +226,13 @@ def _drive(
 def _prepare_again(
     study: StudyFolder, space: SearchSpace, roots: Sequence[Path], shards_root: Path, num_left: int
 ) -> Preparation:
-    prepared = prepare_study(space, roots, shards_root=shards_root, num_trials=num_left)
+    prepared = prepare_study(
+        space,
+        roots,
+        shards_root=shards_root,
+        num_trials=num_left,
+        seal=read_seal(study.path),
+    )
     refuse_change(study.read_manifest(), space, prepared.fingerprints)
     return prepared
 

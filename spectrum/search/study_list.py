@@ -14,6 +14,7 @@ from typing import Any
 from spectrum.errors import SearchError
 from spectrum.search.folder import StudyFolder
 from spectrum.search.manifest import manifest_differences
+from spectrum.search.sealing import told_seal
 from spectrum.search.view import StudyView, view_study
 
 __all__ = ["diff_studies", "list_studies", "remove_study", "show_study"]
@@ -48,6 +49,7 @@ def show_study(folder: Path) -> dict[str, Any]:
         "versions": {k: v for k, v in manifest["versions"].items() if k != "steps"},
         "git_revision": manifest["git_revision"],
         "parent": manifest.get("parent"),
+        "sealed": told_seal(study.path),
         "floor": _value(floor.get("floor")),
         "chance": floor.get("chance"),
         "default": _value((study.default or {}).get("score")),

@@ -156,7 +156,15 @@ def test_the_flags_of_the_command_line_are_these() -> None:
             "--target",
             "--tr-from",
         ],
-        "baselines": ["--json", "--permutations", "--rungs", "--scheme", "--set", "--target"],
+        "baselines": [
+            "--json",
+            "--permutations",
+            "--rungs",
+            "--scheme",
+            "--set",
+            "--study",
+            "--target",
+        ],
         "config show": ["--json", "--set"],
         "demo": ["--cpus", "--json", "--out", "--seed", "--subjects", "--trials", "--truth"],
         "export": ["--fold", "--json"],
@@ -209,6 +217,7 @@ def test_the_flags_of_the_command_line_are_these() -> None:
             "--multi-echo",
             "--name",
             "--resume",
+            "--sealed",
             "--set",
             "--shards",
             "--space",
@@ -251,6 +260,7 @@ def test_the_flags_of_the_command_line_are_these() -> None:
             "--workers",
         ],
         "ui": ["--port"],
+        "unseal": ["--again", "--cpus", "--json", "--shards"],
     }
 
 
