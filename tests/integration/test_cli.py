@@ -192,6 +192,7 @@ def test_the_flags_of_the_command_line_are_these() -> None:
             "--target",
             "--tr-from",
         ],
+        "doctor": ["--address", "--data", "--json", "--shards", "--studies"],
         "download": [
             "--dry-run",
             "--endpoint-url",
