@@ -217,6 +217,7 @@ def test_the_flags_of_the_command_line_are_these() -> None:
             "--json",
             "--multi-echo",
             "--name",
+            "--no-probe",
             "--resume",
             "--sealed",
             "--set",
