@@ -24,6 +24,7 @@ from spectrum.search.first_points import FirstTrials
 from spectrum.search.folder import StudyFolder
 from spectrum.search.objectives import pareto_front, value_of
 from spectrum.search.optuna_study import Proposal, TrialJournal
+from spectrum.search.pruning import is_pruning_step
 from spectrum.search.racing import is_behind
 from spectrum.search.selection import (
     Rerun,
@@ -184,7 +185,9 @@ class StudyDriver:
             return True
         if trial.rerun is not None:
             return False
-        if self._journal.report(number, epoch=record.epoch, value=score):
+        is_step = is_pruning_step(record, self._space.default_config.training.fold_order)
+        is_hopeless = self._journal.report(number, epoch=record.epoch, value=score)
+        if is_hopeless and is_step:
             trial.stopped_by = "epochs"
         elif number and record.ends_fold and self._is_behind(record):
             trial.stopped_by = "folds"

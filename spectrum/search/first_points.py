@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from spectrum.config import TrialConfig, config_from_mapping, get_path, pin_weights
+from spectrum.config import MODEL_VERSION, TrialConfig, config_from_mapping, get_path, pin_weights
 from spectrum.data.recipe import STEP_VERSIONS
 from spectrum.errors import ConfigError, SearchError
 from spectrum.search.field_types import typed_value
@@ -29,7 +29,7 @@ first: their points are known to be good, their scores cannot be compared."""
 
 COMPARABLE: Final = ("runs", "target", "folds")
 """Fingerprints of the data that must be equal for two scores to be comparable, as must be the
-versions of the steps of a recipe."""
+versions of the steps of a recipe and of the model."""
 
 MAX_NAMED: Final = 5
 """Reasons that a note names."""
@@ -78,9 +78,10 @@ def first_trials(
     for source, kind in _sources(space, parent).items():
         study = _view(source, kind)
         valid, left_out = _valid_points(space, study)
-        if data is not None and not _is_comparable(study, data):
+        reason = None if data is None else _why_incomparable(study, data)
+        if reason is not None:
             points += [found.point for found in valid[:NUM_BEST]]
-            notes.append(_other_data_note(source, len(valid[:NUM_BEST]), left_out))
+            notes.append(_incomparable_note(source, reason, len(valid[:NUM_BEST]), left_out))
             continue
         same = [found for found in valid if not found.difference]
         others = [found for found in valid if found.difference][:NUM_BEST]
@@ -221,11 +222,18 @@ def _difference(ours: TrialConfig, theirs: TrialConfig) -> str:
     return next((told for path, told in found if path not in SAME_BY_NATURE), "")
 
 
-def _is_comparable(study: StudyView, data: Mapping[str, Any]) -> bool:
+def _why_incomparable(study: StudyView, data: Mapping[str, Any]) -> str | None:
+    """Return why no score of a study counts for another one on some data; None where they do."""
     theirs = study.manifest.get("data") or {}
-    steps = (study.manifest.get("versions") or {}).get("steps")
-    same_data = all(theirs.get(name) == data.get(name) for name in COMPARABLE)
-    return same_data and steps == dict(STEP_VERSIONS)
+    versions = study.manifest.get("versions") or {}
+    if any(theirs.get(name) != data.get(name) for name in COMPARABLE):
+        return "on other data, folds or target"
+    if versions.get("steps") != dict(STEP_VERSIONS):
+        return "with other versions of the steps of a recipe"
+    if versions.get("model") != MODEL_VERSION:
+        model = versions.get("model") or "unknown"
+        return f"with version {model} of the model, which is now {MODEL_VERSION}"
+    return None
 
 
 def _told(
@@ -273,10 +281,12 @@ def _other_configuration_note(source: str, num: int, best: Sequence[_Found]) -> 
     )
 
 
-def _other_data_note(source: str, num_points: int, left_out: Mapping[str, int]) -> str:
+def _incomparable_note(
+    source: str, reason: str, num_points: int, left_out: Mapping[str, int]
+) -> str:
     return (
-        f"{source} was searched on other data, folds or target, so that its scores do not count "
-        f"here; its best {num_points} points are run first{_reasons(left_out)}."
+        f"{source} was searched {reason}, so that its scores do not count here; its best "
+        f"{num_points} points are run first{_reasons(left_out)}."
     )
 
 

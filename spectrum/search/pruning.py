@@ -9,9 +9,20 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from spectrum.records import TrialEpochRecord
 from spectrum.search.settings import PrunerConfig
 
-__all__ = ["bracket_of", "is_hopeless", "is_rung", "rules_of"]
+__all__ = ["bracket_of", "is_hopeless", "is_pruning_step", "is_rung", "rules_of"]
+
+
+def is_pruning_step(record: TrialEpochRecord, fold_order: str) -> bool:
+    """Return whether the rules look at an epoch; its index is then the epochs done less one.
+
+    Epoch by epoch each record is of all folds. Fold by fold a record counts epochs of all folds
+    before it too, and after the first fold a score is of whole folds and a begun one: the epochs
+    of the first fold are compared, and what follows is for the race over folds (``racing``).
+    """
+    return fold_order == "epoch" or not record.ended_folds
 
 
 def bracket_of(number: int, config: PrunerConfig) -> int:

@@ -32,7 +32,11 @@ class FoldRaceConfig(FrozenConfig):
 
 
 class PrunerConfig(FrozenConfig):
-    """When a trial is stopped before its last epoch. The default configuration never is."""
+    """When a trial is stopped before its last epoch. The default configuration never is.
+
+    With ``training.fold_order: fold`` epochs are those of the first fold; between later ones only
+    ``folds`` stops a trial.
+    """
 
     rule: Literal["none", "halving", "hyperband", "median"] = "halving"
     """``halving``: at each rung (``min_epochs``, times ``reduction``, times ``reduction`` squared)
@@ -116,8 +120,9 @@ class StudySettings(FrozenConfig):
     warm_start: tuple[str, ...] = ()
     """Folders of earlier studies whose finished trials the sampler learns from. Trials with a
     parameter that this space does not have, or a value out of its range, are left out by name;
-    those that ran with another configuration than their point has here, or on other data, lend
-    their best points alone, which run first."""
+    those that ran with another configuration than their point has here, on other data, or with
+    another version of the model or of a recipe's steps, lend their best points alone, which run
+    first."""
 
     patience_trials: int | None = Field(default=None, ge=1)
     """Trials in a row that may end without a higher score; then no further one is proposed."""

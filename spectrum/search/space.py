@@ -57,6 +57,8 @@ REASON_OF_FIXED: Final = {
     "training.monitor_fraction": "folds are drawn once, with their monitor groups",
     "training.feeding": "it changes no number",
     "training.stream_gib": "it changes no number",
+    "training.idle_folds": "it changes no number",
+    "training.fold_order": "it changes no number, and epochs of two orders cannot be compared",
 }
 """Config paths, or sections, that are never searched, and why."""
 

@@ -63,11 +63,8 @@ def moved_share(space: SearchSpace) -> float:
 
 def _check_fold_race(space: SearchSpace) -> None:
     """Refuse to race folds that part a subject: its mean over a few of its runs has no pair."""
-    default, order = space.default_config, "training.fold_order"
-    is_by_fold = default.training.fold_order == "fold" or order in (
-        *space.parameters,
-        *space.derive,
-    )
+    default = space.default_config
+    is_by_fold = default.training.fold_order == "fold"
     parts_subjects = default.folds.scheme == "leave-one-run-out"
     if is_by_fold and parts_subjects and space.study.pruner.folds.alpha > 0.0:
         raise ConfigError(

@@ -21,7 +21,9 @@ from spectrum.config import MODEL_VERSION, TrialConfig, canonical_json
 from spectrum.data.units import Fold, SequenceTable
 from spectrum.records import EpochRecord, FoldRecord
 from spectrum.training.feeds import Feed, Sequences
+from spectrum.training.fold_end import FoldEnd, Kept
 from spectrum.training.fold_fit import FoldFit
+from spectrum.training.harmonising import feed_of_fold
 from spectrum.training.place import Place
 from spectrum.training.state_files import FoldStateFiles, StateFolder
 from spectrum.training.together import all_begin, check_same_epoch
@@ -71,11 +73,12 @@ class FoldCourse:
         self._every_epochs = states.every_epochs if states is not None else 1
         self._files = None if states is None else _files(states, feed, fold, config, place)
         what = f"fold {fold.name}"
-        fit = all_begin(place, what, lambda: self._begun(FoldFit(feed, fold, config, place=place)))
+        fit = all_begin(place, what, lambda: self._begun(feed, config, place))
         check_same_epoch(place, what, fit.epoch)
-        self._fit: FoldFit | None = fit
-        self._waits_on_host = _waits_on_host(fit, config, place, num_together)
-        if self._waits_on_host:
+        self._fit: FoldFit | FoldEnd | None = fit
+        self._waits_on_host = False
+        if isinstance(fit, FoldFit) and _waits_on_host(fit, config, place, num_together):
+            self._waits_on_host = True
             fit.stepper.move(HOST)
 
     @property
@@ -83,11 +86,16 @@ class FoldCourse:
         """Whether all epochs of the fold have been told."""
         return self._fit is None or (self._fit.is_finished and not self._told)
 
+    @property
+    def holds_model(self) -> bool:
+        """Whether there is a model: none where the fold had ended before a stop, or has now."""
+        return isinstance(self._fit, FoldFit)
+
     def advance(self) -> EpochRecord:
         """Return the record of the next epoch."""
         if self._told:
             return self._told.popleft()
-        assert self._fit is not None
+        assert isinstance(self._fit, FoldFit)
         if self._waits_on_host:
             self._fit.stepper.move(self._fit.place.device)
         record = self._fit.advance()
@@ -112,12 +120,20 @@ class FoldCourse:
         notes = self._files.notes if self._files is not None else ()
         return replace(record, notes=(*record.notes, *notes))
 
-    def _begun(self, fit: FoldFit) -> FoldFit:
-        """Return a fresh fit where its state left off, with its records to be told."""
+    def _begun(self, feed: Feed, config: TrialConfig, place: Place) -> FoldFit | FoldEnd:
+        """Return the fold where its state left off, with its records to be told.
+
+        One that had ended is not fitted again, so that no model is built for it.
+        """
         state = self._files.read() if self._files is not None else None
         if state is not None:
-            fit.restore(state)
             self._told.extend(state.records)
+        if state is not None and state.is_finished:
+            kept, own = Kept.of_state(state), feed_of_fold(feed, self.fold)
+            return FoldEnd(own, self.fold, config, place=place, kept=kept, epoch=state.epoch)
+        fit = FoldFit(feed, self.fold, config, place=place)
+        if state is not None:
+            fit.restore(state)
         return fit
 
     def _save_if_due(self, fit: FoldFit) -> None:

@@ -1,14 +1,13 @@
 """One fold in the making: its model and optimiser, what is kept, and when it ends.
 
-Not here: how an epoch's steps are computed (``step``), how sequences are drawn (``batches``), and
-how a fold goes on after a stop (``course``).
+Not here: how an epoch's steps are computed (``step``), how sequences are drawn (``batches``), what
+is left of a fold at its end (``fold_end``), and how it goes on after a stop (``course``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,13 +19,12 @@ from spectrum.errors import ConfigError, LeakageError, TrainingError
 from spectrum.model.slice_vit import SliceViT, build_model
 from spectrum.model.weights import start_from_weights
 from spectrum.records import EpochRecord, FoldRecord
-from spectrum.scores import score_predictions
 from spectrum.training.augmentation import LEFT_RIGHT_AXIS, Augmentation
 from spectrum.training.batches import draw_epoch, iter_batches, num_steps
-from spectrum.training.checkpoints import CheckpointHeader, scales_in_header, write_checkpoint
 from spectrum.training.feeds import Feed
+from spectrum.training.fold_end import FoldEnd, Kept
 from spectrum.training.fold_state import FitState, KeptState, put_back, tensors_of
-from spectrum.training.harmonising import feed_of_fold, harmonisation_of
+from spectrum.training.harmonising import feed_of_fold
 from spectrum.training.micro_batch import probed_num_parts
 from spectrum.training.mixing import Mixing, draw_mixing
 from spectrum.training.place import Place
@@ -36,16 +34,6 @@ from spectrum.training.seeds import derived_seed, own_rng
 from spectrum.training.step import Stepper, Totals
 
 __all__ = ["FoldFit"]
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """The epoch that a fold would end with if it ended now."""
-
-    epoch: int
-    monitor_loss: float | None
-    validation: Evaluation
-    weights: Mapping[str, Tensor]
 
 
 class FoldFit:
@@ -121,21 +109,8 @@ class FoldFit:
     def finish(self, checkpoint: Path | None = None) -> FoldRecord:
         """Return the record of the kept epoch, and write its weights where a folder is given."""
         assert self.kept is not None
-        kept = self.kept
-        if checkpoint is not None and self.place.parallel.rank == 0:
-            write_checkpoint(checkpoint, kept.weights, self._header(kept.epoch))
-        return FoldRecord(
-            fold=self.fold.name,
-            held_out=self.fold.held_out,
-            epoch=kept.epoch,
-            num_training=len(self.training),
-            num_validation=len(self.feed.source.table.sequences_of(self.fold.validation)),
-            score=self._score(kept.validation),
-            loss=kept.validation.loss,
-            checkpoint="" if checkpoint is None else str(checkpoint),
-            predictions=kept.validation.predictions,
-            notes=self.stepper.notes,
-        )
+        end = FoldEnd(self.feed, self.fold, self.config, place=self.place, kept=self.kept)
+        return replace(end.finish(checkpoint), notes=self.stepper.notes)
 
     def state(self) -> FitState:
         """Return what the fold needs to go on from here, without records."""
@@ -161,15 +136,7 @@ class FoldFit:
             put_back(state.tensors, self.model, self.stepper.optimizer)
             self.stepper.scaler.load_state_dict(dict(state.scaler))
         if state.kept is not None:
-            record = state.records[state.kept.epoch]
-            validation = Evaluation(
-                loss=record.validation_loss,
-                accuracy=record.validation_accuracy,
-                predictions=record.predictions,
-            )
-            self.kept = Kept(
-                state.kept.epoch, state.kept.monitor_loss, validation, state.kept.weights
-            )
+            self.kept = Kept.of_state(state)
 
     def _train_epoch(self) -> Totals:
         training = self.config.training
@@ -261,27 +228,6 @@ class FoldFit:
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
-
-    def _score(self, validation: Evaluation) -> float:
-        record = score_predictions(
-            validation.predictions,
-            classes=self.feed.source.table.classes,
-            paired=self.feed.source.paired,
-        )
-        return record.value
-
-    def _header(self, epoch: int) -> CheckpointHeader:
-        return CheckpointHeader(
-            config=self.config,
-            shape_TSHW=self.model.shape_TSHW,
-            classes=self.feed.source.table.classes,
-            scored_classes=self.fold.classes,
-            fold=self.fold.name,
-            held_out=self.fold.held_out,
-            epoch=epoch,
-            data_hash=self.feed.source.content_hash,
-            scale_of_dataset=scales_in_header(harmonisation_of(self.feed)),
-        )
 
 
 def _build(feed: Feed, config: TrialConfig) -> SliceViT:

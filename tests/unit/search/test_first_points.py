@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 import pytest
 
-from spectrum.config import set_paths
+from spectrum.config import MODEL_VERSION, set_paths
 from spectrum.errors import ConfigError, SearchError
 from spectrum.search.first_points import check_sources, enqueued_points, first_trials
 from spectrum.search.folder import StudyFolder
@@ -22,10 +22,18 @@ from tests.unit.search.test_driver import lines_of, params_of
 DATA = {"runs": {"ds000002/sub-01_task-a_run-1": "ab"}, "target": "t", "folds": "f"}
 
 
-def earlier_study(path: Path, *, num_trials: int = 6, data: dict[str, Any] = DATA) -> Path:
+def earlier_study(
+    path: Path,
+    *,
+    num_trials: int = 6,
+    data: dict[str, Any] = DATA,
+    versions: dict[str, Any] | None = None,
+) -> Path:
     space = small_space(sampler="random")
     drive(path, num_trials=num_trials, tracker=ListTracker(), space=space)
-    StudyFolder(path).write_manifest(build_manifest(space, name=path.name, data=data))
+    manifest = build_manifest(space, name=path.name, data=data)
+    manifest["versions"] |= versions or {}
+    StudyFolder(path).write_manifest(manifest)
     return path
 
 
@@ -160,6 +168,25 @@ def test_scores_on_other_data_are_not_told_but_their_best_points_run_first(
     best = max(lines_of(folder), key=lambda line: line["value"])
     assert first.points[0] == best["params"]
     assert "other data, folds or target" in first.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("model", MODEL_VERSION - 1, f"version {MODEL_VERSION - 1} of the model, which is now"),
+        ("model", None, "version unknown of the model"),
+        ("steps", {"grid": 0}, "other versions of the steps of a recipe"),
+    ],
+)
+def test_trials_of_another_version_of_model_or_steps_are_not_told_and_it_is_named(
+    tmp_path: Path, name: str, value: Any, told: str
+) -> None:
+    folder = earlier_study(tmp_path / "earlier", versions={name: value})
+    first = first_trials(small_space(), data=DATA, parent=folder)
+    assert not first.told
+    best = max(lines_of(folder), key=lambda line: line["value"])
+    assert first.points[0] == best["params"]
+    assert told in first.notes[0]
 
 
 def test_an_earlier_study_that_did_not_measure_an_objective_is_refused(tmp_path: Path) -> None:

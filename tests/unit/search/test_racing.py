@@ -128,3 +128,56 @@ def test_a_bad_trial_is_stopped_after_the_fold_that_shows_it(
         assert (lines[number]["state"], stopped) == (
             ("pruned", "folds") if expected < NUM_FOLDS else ("complete", None)
         )
+
+
+class EpochsOfFolds:
+    """Two folds of three epochs each; later trials are worse, in one fold alone."""
+
+    def __init__(self, bad_fold: int) -> None:
+        self.bad_fold = bad_fold
+        self.num_epochs_of: dict[int, int] = {}
+
+    def __call__(
+        self, number: int, config: TrialConfig, *, rank: int = 0
+    ) -> Generator[TrialEpochRecord, None, TrialEnd]:
+        for step in range(6):
+            self.num_epochs_of[number] = step + 1
+            fold, epoch = divmod(step, 3)
+            value = 0.9 - 0.1 * number * (fold == self.bad_fold)
+            record = epoch_record(step, value, finished=step == 5)
+            names = ["ds0", "ds1"][: fold + 1]
+            yield replace(
+                record,
+                folds=tuple(replace(record.folds[0], fold=name) for name in names),
+                ended_folds=tuple(names[: fold + (epoch == 2)]),
+            )
+        return trial_end(number, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("order", "bad_fold", "epochs_of_last"),
+    [("fold", 0, 2), ("fold", 1, 6), ("epoch", 1, 4)],
+)
+def test_fold_by_fold_the_epochs_of_the_first_fold_alone_are_compared(
+    tmp_path: Path, order: str, bad_fold: int, epochs_of_last: int
+) -> None:
+    pruner = {"rule": "halving", "min_epochs": 2, "reduction": 2, "folds": {"alpha": 0.0}}
+    mapping = small_space(pruner=pruner).model_dump(mode="python")
+    mapping["base"]["training"] |= {"fold_order": order}
+    objective = EpochsOfFolds(bad_fold)
+    drive(
+        tmp_path / "s",
+        num_trials=5,
+        tracker=ListTracker(),
+        space=space_from_mapping(mapping),
+        objective=objective,
+    )
+    assert objective.num_epochs_of[0] == 6
+    assert objective.num_epochs_of[4] == epochs_of_last
+
+
+def test_the_order_of_folds_is_no_parameter() -> None:
+    mapping = small_space().model_dump(mode="python")
+    mapping["parameters"]["training.fold_order"] = {"choice": ["epoch", "fold"]}
+    with pytest.raises(ConfigError, match=r"training\.fold_order cannot be searched: .*compared"):
+        space_from_mapping(mapping).check()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from spectrum.config import TrialConfig, fingerprint
 from spectrum.data.units import Fold, SequenceData
 from spectrum.errors import CheckpointError
 from spectrum.records import FoldRecord, TrialEpochRecord
-from spectrum.training.course import identity_of
+from spectrum.training.course import FoldCourse, identity_of
+from spectrum.training.feeds import build_feed
 from spectrum.training.place import Parallel, Place
 from spectrum.training.state_files import StateFolder
 from spectrum.training.trial import fit_trial
@@ -316,3 +317,27 @@ def test_how_volumes_are_fed_may_change_between_stop_and_start(tmp_path: Path) -
     stop_after(2, tiny_config(**RANDOM), states)
     config = tiny_config(**RANDOM, training__feeding="stream", training__stream_gib=1.0)
     assert fit(config, tmp_path, states)[:2] == fit(tiny_config(**RANDOM), tmp_path)[:2]
+
+
+def test_a_fold_that_had_ended_before_a_stop_builds_no_model(tmp_path: Path) -> None:
+    data, config = planted_data(), tiny_config(training__num_epochs=1)
+    fold = halves(data)[0]
+    states = StateFolder(path=tmp_path / "states")
+    place = Place.choose(config.training, Parallel())
+    feed = build_feed(data, place.device, config.training)
+
+    def begin() -> FoldCourse:
+        return FoldCourse(feed, fold, config, place=place, states=states)
+
+    first = begin()
+    assert first.holds_model
+    record = first.advance()
+    again = begin()
+    assert not again.holds_model
+    assert not again.is_finished
+    assert fingerprint(asdict(again.advance())) == fingerprint(asdict(record))
+    assert again.is_finished
+    one, other = (
+        course.finish(tmp_path / "c" / str(n)) for n, course in enumerate((first, again))
+    )
+    assert replace(one, checkpoint="") == replace(other, checkpoint="")
