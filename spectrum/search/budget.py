@@ -1,16 +1,16 @@
-"""How many more trials a study proposes: their number, its patience, and its hours.
+"""How many more trials a study proposes: their number, its patience, its hours, what it can gain.
 
 Not here: failed trials, which stop a session (``driver``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from spectrum.search.settings import StudySettings
 
-__all__ = ["Budget"]
+__all__ = ["Budget", "gpu_hours_of"]
 
 SECONDS_PER_HOUR: Final = 3600.0
 
@@ -28,21 +28,28 @@ class Budget:
     def __init__(self, settings: StudySettings, *, num_trials: int, begin: float) -> None:
         self._settings, self._num_trials, self._begin = settings, num_trials, begin
 
-    def is_over(self, now: float) -> bool:
-        """Return whether the hours of this session are over, so that nothing more begins."""
-        hours = self._settings.max_hours
-        return hours is not None and now - self._begin > hours * SECONDS_PER_HOUR
+    def over(self, now: float, gpu_hours: float) -> str:
+        """Return which hours are over, so that nothing more begins; "" where none are.
 
-    def reruns_note(self, num_left: int) -> str:
-        """Return the sentence for re-runs that are left when the hours are over."""
-        return (
-            f"study.max_hours, {self._settings.max_hours:g}, are over; {num_left} re-runs of the "
-            "best trials were not begun, so that none is selected by its re-runs. Continue with "
-            "--resume."
-        )
+        Parameters
+        ----------
+        now : seconds
+        gpu_hours : that the trials and re-runs which have ended took, in all sessions
+        """
+        hours, gpus = self._settings.max_hours, self._settings.max_gpu_hours
+        if hours is not None and now - self._begin > hours * SECONDS_PER_HOUR:
+            return f"study.max_hours, {hours:g}, are over"
+        if gpus is not None and gpu_hours >= gpus:
+            return f"study.max_gpu_hours, {gpus:g}, are over"
+        return ""
 
     def num_open(
-        self, num_proposed: int, lines: Sequence[Mapping[str, Any]], *, now: float
+        self,
+        num_proposed: int,
+        lines: Sequence[Mapping[str, Any]],
+        *,
+        over: str,
+        regret: Callable[[], float | None] = lambda: None,
     ) -> tuple[int, str]:
         """Return how many trials may still be proposed, and why none are though some were asked.
 
@@ -50,23 +57,55 @@ class Budget:
         ----------
         num_proposed : trials proposed so far, by all sessions
         lines : of the trials that have ended, in this order
-        now : seconds
+        over : what the method of this name says
+        regret : asked only where the study is to stop by it
         """
         num_open = max(0, self._num_trials - num_proposed)
-        patience, hours = self._settings.patience_trials, self._settings.max_hours
         if not num_open:
             return 0, ""
-        if patience is not None and (idle := trials_since_best(lines)) >= patience:
-            return 0, (
-                f"{idle} trials in a row brought no higher score, study.patience_trials is "
-                f"{patience}; the other {num_open} were not begun."
-            )
-        if self.is_over(now):
-            return 0, (
-                f"study.max_hours, {hours:g}, are over; the other {num_open} trials were not "
-                "begun. Continue with --resume."
-            )
+        reason = self._idle(lines) or self._is_enough(regret)
+        if reason:
+            return 0, f"{reason}; the other {num_open} were not begun."
+        if over:
+            trials = f"the other {num_open} trials were not begun"
+            return 0, f"{over}; {trials}. {_remedy(over)}"
         return num_open, ""
+
+    def reruns_note(self, over: str, num_left: int) -> str:
+        """Return the sentence for re-runs that are left when hours are over."""
+        return (
+            f"{over}; {num_left} re-runs of the best trials were not begun, so that none is "
+            f"selected by its re-runs. {_remedy(over)}"
+        )
+
+    def _idle(self, lines: Sequence[Mapping[str, Any]]) -> str:
+        patience = self._settings.patience_trials
+        if patience is None or (idle := trials_since_best(lines)) < patience:
+            return ""
+        return (
+            f"{idle} trials in a row brought no higher score, study.patience_trials is {patience}"
+        )
+
+    def _is_enough(self, regret: Callable[[], float | None]) -> str:
+        limit = self._settings.stop_when.regret_below
+        bound = regret() if limit is not None else None
+        if limit is None or bound is None or bound >= limit:
+            return ""
+        return (
+            f"The best score is at most {bound:.2g} from the highest possible one by a model of "
+            f"the score, study.stop_when.regret_below is {limit:g}"
+        )
+
+
+def _remedy(over: str) -> str:
+    """Return what to do where hours are over; those of one session begin anew with the next."""
+    raised = "Raise it and continue" if "max_gpu_hours" in over else "Continue"
+    return f"{raised} with --resume."
+
+
+def gpu_hours_of(line: Mapping[str, Any]) -> float:
+    """Return the GPU hours of an ended trial; 0 for one of a study that did not note them."""
+    return float(line.get("gpus", 0.0)) * float(line["seconds"]) / SECONDS_PER_HOUR
 
 
 def trials_since_best(lines: Sequence[Mapping[str, Any]]) -> int:

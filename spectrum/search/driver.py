@@ -19,11 +19,12 @@ from spectrum.config import pin_weights
 from spectrum.errors import LeakageError, SearchError, SpectrumError
 from spectrum.records import TrialEpochRecord
 from spectrum.search.agreement import bring_to_agree
-from spectrum.search.budget import Budget
+from spectrum.search.budget import Budget, gpu_hours_of
 from spectrum.search.first_points import FirstTrials
 from spectrum.search.folder import StudyFolder
 from spectrum.search.objectives import pareto_front, value_of
 from spectrum.search.optuna_study import Proposal, TrialJournal
+from spectrum.search.placement import gpus_of_trial
 from spectrum.search.pruning import is_pruning_step
 from spectrum.search.racing import is_behind
 from spectrum.search.selection import (
@@ -62,6 +63,10 @@ class StudyDriver:
     clock : seconds, monotonic
     first : called where a study begins, for what comes before its first proposal
     at : told each moment between two writes, and the trial; a test kills the process there
+
+    Attributes
+    ----------
+    gpus_per_worker : what the trials of this session have, for their lines; set by who places them
     """
 
     def __init__(  # noqa: PLR0913 - the parts of a study, one name each
@@ -84,6 +89,8 @@ class StudyDriver:
         self._journal = TrialJournal(folder.journal, space, first)
         self.notes += self._journal.notes
         self._budget = Budget(space.study, num_trials=num_trials, begin=clock())
+        self._regret_after: tuple[int, float | None] = (-1, None)
+        self.gpus_per_worker = 0.0
         self._live: dict[int, LiveTrial] = {}
         stored = folder.read(FRONT) if folder.has(FRONT) else {"trials": []}
         self._front: tuple[int, ...] = tuple(stored["trials"])
@@ -141,9 +148,7 @@ class StudyDriver:
         if all(is_rerun(number) for number in self._live):
             return False
         may_propose = self._journal.num_proposed < self.num_trials
-        return self._space.study.rerun.top > 0 or (
-            may_propose and not self._budget.is_over(self._clock())
-        )
+        return self._space.study.rerun.top > 0 or (may_propose and not self._over)
 
     def next_trial(self) -> tuple[int, dict[str, Any]] | None:
         """Return number and configuration of the next trial, or None.
@@ -221,7 +226,8 @@ class StudyDriver:
             predictions = tuple(p for fold in trial.end.folds for p in fold.predictions)
             self._folder.write_predictions(number, predictions)
         seconds = self._clock() - trial.began if trial.started else 0.0
-        line = self._with_objectives(line_of(trial, seconds=seconds))
+        gpus = gpus_of_trial(trial.config["training"]["workers"], self.gpus_per_worker)
+        line = self._with_objectives(line_of(trial, seconds=seconds, gpus=gpus))
         self._folder.append_trial(line)
         self._at("written", number)
         if trial.rerun is None:
@@ -248,17 +254,31 @@ class StudyDriver:
     def _num_open(self) -> int:
         """Trials that may still be proposed."""
         num_open, note = self._budget.num_open(
-            self._journal.num_proposed, tuple(self._lines.values()), now=self._clock()
+            self._journal.num_proposed,
+            tuple(self._lines.values()),
+            over=self._over,
+            regret=self._regret,
         )
         self._note_end(note)
         return num_open
+
+    @property
+    def _over(self) -> str:
+        ended = (*self._lines.values(), *self._reruns.values())
+        return self._budget.over(self._clock(), sum(map(gpu_hours_of, ended)))
+
+    def _regret(self) -> float | None:
+        """Return the bound on what can still be gained; asked once for each number of lines."""
+        if self._regret_after[0] != len(self._lines):
+            self._regret_after = (len(self._lines), self._journal.regret_bound())
+        return self._regret_after[1]
 
     def _open_reruns(self) -> list[Rerun]:
         planned = planned_reruns(self._lines, self._space.study.rerun)
         known = self._reruns.keys() | self._live.keys()
         found = [rerun for rerun in planned if rerun.number not in known]
-        if found and self._budget.is_over(self._clock()):
-            self._note_end(self._budget.reruns_note(len(found)))
+        if found and (over := self._over):
+            self._note_end(self._budget.reruns_note(over, len(found)))
             return []
         return found
 

@@ -36,6 +36,8 @@ FREE_TO_CHANGE: Final = (
     "study.disk_gib",
     "study.gpus_per_worker",
     "study.max_hours",
+    "study.max_gpu_hours",
+    "study.stop_when.regret_below",
     "study.patience_trials",
     "study.rerun.top",
     "study.rerun.seeds",

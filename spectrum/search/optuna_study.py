@@ -32,6 +32,7 @@ from spectrum.errors import SearchError
 from spectrum.search.first_points import FirstTrials, ToldTrial
 from spectrum.search.objectives import HIGHER_IS_BETTER
 from spectrum.search.pruning import bracket_of, is_hopeless, rules_of
+from spectrum.search.regret import regret_bound
 from spectrum.search.space import SearchSpace
 
 __all__ = ["Outcome", "Proposal", "TrialJournal", "importances", "sample_points"]
@@ -225,6 +226,12 @@ class TrialJournal:
             return None
         of_line = {"score": line["value"], **(line.get("objectives") or {})}
         return tuple(float(of_line[name]) for name in self._objectives)
+
+    def regret_bound(self) -> float | None:
+        """Return ``regret.regret_bound`` of the trials so far; None with several objectives."""
+        if len(self._objectives) > 1:
+            return None
+        return regret_bound(self._frozen(), seed=self._space.study.seed)
 
     def difference(self, number: int, line: Mapping[str, Any]) -> tuple[str, str] | None:
         """Return what the journal says of an ended trial and what a line does, where they differ.

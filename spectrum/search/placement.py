@@ -21,6 +21,7 @@ __all__ = [
     "Node",
     "Placement",
     "bundles_of",
+    "gpus_of_trial",
     "nodes_of_cluster",
     "place_trials",
     "worker_counts",
@@ -105,6 +106,17 @@ def bundles_of(workers: int, gpus_per_worker: float) -> list[dict[str, float]]:
     """
     own = {"CPU": 1.0, "GPU": _share_of(workers, gpus_per_worker)}
     return [own] if workers == 1 else [{}, *(dict(own) for _ in range(workers))]
+
+
+def gpus_of_trial(workers: int, gpus_per_worker: float) -> float:
+    """Return the GPUs that all workers of a trial have together.
+
+    Examples
+    --------
+    >>> gpus_of_trial(1, 0.25), gpus_of_trial(3, 0.25), gpus_of_trial(2, 0.0)
+    (0.25, 3.0, 0.0)
+    """
+    return sum(bundle.get("GPU", 0.0) for bundle in bundles_of(workers, gpus_per_worker))
 
 
 def _share_of(workers: int, share: float) -> float:

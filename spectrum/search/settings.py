@@ -13,7 +13,14 @@ from pydantic import Field, field_validator, model_validator
 from spectrum.config.frozen import FrozenConfig
 from spectrum.data.describing import GIB
 
-__all__ = ["FoldRaceConfig", "ObjectiveName", "PrunerConfig", "RerunConfig", "StudySettings"]
+__all__ = [
+    "FoldRaceConfig",
+    "ObjectiveName",
+    "PrunerConfig",
+    "RerunConfig",
+    "StopConfig",
+    "StudySettings",
+]
 
 ObjectiveName = Literal["score", "worst_dataset", "seconds", "parameters"]
 """What a study may search for. ``score`` and ``worst_dataset`` (the lowest mean over the subjects
@@ -77,6 +84,15 @@ class RerunConfig(FrozenConfig):
     """New seeds of each, derived from the configuration's."""
 
 
+class StopConfig(FrozenConfig):
+    """When a study ends before its number of trials, as little more can be gained."""
+
+    regret_below: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """No further trial is proposed once the best score is at most this far from the highest
+    possible one, by a model of the score over the better half of at least 20 complete trials
+    (``regret``). None asks no model."""
+
+
 class StudySettings(FrozenConfig):
     """Everything about a study that is not a parameter."""
 
@@ -135,6 +151,13 @@ class StudySettings(FrozenConfig):
     that the seed draws. ``spectrum unseal`` scores the selected configuration on them, once. None
     seals no one, and the study's best score is then a maximum over its trials."""
 
+    max_gpu_hours: float | None = Field(default=None, gt=0.0)
+    """GPU hours of the whole study, re-runs included, after which no further trial begins; those
+    that run go on. A trial takes its seconds times its GPUs, a part of one where it has a part,
+    and none on a CPU."""
+
+    stop_when: StopConfig = StopConfig()
+
     @property
     def disk_bytes(self) -> int | None:
         """``disk_gib`` in bytes."""
@@ -170,6 +193,11 @@ class StudySettings(FrozenConfig):
             )
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise ValueError("objectives is empty or names one twice; name each once")
+        if len(self.objectives) > 1 and self.stop_when.regret_below is not None:
+            raise ValueError(
+                "stop_when.regret_below bounds one objective, and objectives names several; "
+                "take patience_trials or max_hours"
+            )
         if self.objectives[0] != "score":
             raise ValueError(
                 "objectives does not begin with score, which ranks the trials; add it"

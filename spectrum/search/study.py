@@ -117,7 +117,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
                 shown = on_status and _with_floor(on_status, floor)
                 _run(study, prepared, driver, shards_root, max_concurrent, on_progress, shown)
             else:
-                driver.notes.append(f"All {len(driver.lines)} trials are done; nothing was run.")
+                driver.notes.append(_nothing_left(driver))
         finally:
             try:
                 _close(study, driver)
@@ -138,6 +138,12 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
             *driver.notes,
         ),
     )
+
+
+def _nothing_left(driver: StudyDriver) -> str:
+    num_done, asked = len(driver.lines), driver.num_trials
+    which = f"All {num_done}" if num_done >= asked else f"{num_done} of {asked}"
+    return f"{which} trials are done; nothing was run."
 
 
 def _refuse_wrong_start(study: StudyFolder, *, resume: bool, fork: Path | None) -> None:

@@ -45,12 +45,13 @@ class LiveTrial:
         return "pruned" if self.stopped_by else "complete"
 
 
-def line_of(trial: LiveTrial, *, seconds: float) -> dict[str, Any]:
+def line_of(trial: LiveTrial, *, seconds: float, gpus: float = 0.0) -> dict[str, Any]:
     """Return what ``trials.jsonl`` says of a trial.
 
     Parameters
     ----------
     seconds : since it began
+    gpus : that it had, a part of one where it had a part
     """
     last, end = trial.last, trial.end
     is_complete = trial.outcome == "complete"
@@ -69,6 +70,7 @@ def line_of(trial: LiveTrial, *, seconds: float) -> dict[str, Any]:
         "num_epochs": trial.num_epochs,
         "stopped_by": trial.stopped_by,
         "seconds": round(seconds, 3),
+        "gpus": gpus,
         "started": trial.started or None,
         "error": {"kind": trial.failure.kind, "message": trial.failure.message[:MAX_MESSAGE]}
         if trial.failure

@@ -244,6 +244,7 @@ def run_trials(  # noqa: PLR0913 - the parts of a session, one name each
     placement = place_trials(nodes_of_cluster(), workers, gpus_per_worker)
     num_concurrent = min(placement.num_concurrent, max_concurrent or placement.num_concurrent)
     placement = replace(placement, num_concurrent=num_concurrent)
+    driver.gpus_per_worker = placement.gpus_per_worker
     session = _Session(driver, on_progress, on_status)
     session.tell_progress()
     if driver.num_left:

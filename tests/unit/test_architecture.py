@@ -21,7 +21,7 @@ DOORWAYS = {
     "aim": ("tracking",),
     "SimpleITK": ("data/registration/itk.py",),
     "timm": ("model/encoder.py", "model/weights.py"),
-    "optuna": ("search/optuna_study.py", "search/pruning.py"),
+    "optuna": ("search/optuna_study.py", "search/pruning.py", "search/regret.py"),
     "pyarrow.parquet": ("data/shard_files.py", "data/shards.py"),
     "ray.data": ("data/fan_out.py",),
     "ray.train": ("training/workers.py",),

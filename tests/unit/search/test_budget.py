@@ -7,14 +7,17 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from rich.console import Console
 
 from spectrum.cli.live import table_of
 from spectrum.config import TrialConfig
+from spectrum.errors import ConfigError
 from spectrum.records import TrialEpochRecord
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
+from spectrum.search.regret import MIN_TRIALS, regret_bound
 from spectrum.search.savings import savings
 from spectrum.search.trials import TrialEnd
 from tests.unit.search.drive import drive
@@ -110,6 +113,76 @@ def test_nothing_is_waited_for_where_all_trials_are_proposed_or_the_hours_are_ov
             now[0] = 4000.0
             assert driver.next_trial() is None
             assert not driver.is_waiting
+
+
+@pytest.mark.parametrize(("gpus", "num_begun"), [(0.0, 5), (0.25, 4), (1.0, 1)])
+def test_gpu_hours_count_parts_of_gpus_over_all_sessions(
+    tmp_path: Path, gpus: float, num_begun: int
+) -> None:
+    now, folder = [0.0], StudyFolder(tmp_path)
+    space = small_space(max_gpu_hours=1.0)
+
+    def session(num_trials: int) -> StudyDriver:
+        driver = StudyDriver(
+            folder, space, ListTracker(), num_trials=num_trials, clock=lambda: now[0]
+        )
+        driver.gpus_per_worker = gpus
+        while (found := driver.next_trial()) is not None:
+            driver.start(found[0])
+            now[0] += 3600.0
+            driver.log_epoch(found[0], epoch_record(0, 0.5, finished=True))
+            driver.conclude(found[0], trial_end(found[0], 0.5))
+            driver.finish(found[0])
+        return driver
+
+    with folder.locked():
+        session(2)
+        driver = session(5)
+    assert len(driver.lines) == num_begun
+    told = [note for note in driver.notes if "study.max_gpu_hours, 1, are over" in note]
+    assert bool(told) is (num_begun < 5)
+    assert {line["gpus"] for line in driver.lines.values()} == {gpus}
+
+
+def test_a_study_that_can_gain_little_more_stops_and_says_so(tmp_path: Path) -> None:
+    def run(name: str, limit: float | None) -> StudyDriver:
+        return drive(
+            tmp_path / name,
+            num_trials=30,
+            tracker=ListTracker(),
+            space=small_space(stop_when={"regret_below": limit}),
+        )
+
+    stopped = run("stopped", 0.5)
+    assert len(stopped.lines) == MIN_TRIALS
+    assert "study.stop_when.regret_below is 0.5" in stopped.notes[-1]
+    assert len(run("strict", 1e-9).lines) == len(run("whole", None).lines) == 30
+
+
+def test_the_bound_holds_and_narrows_on_a_function_with_a_known_optimum() -> None:
+    def value(trial: optuna.Trial) -> float:
+        rate, width = trial.suggest_float("rate", -1, 1), trial.suggest_int("width", 1, 5)
+        if width > 2:
+            trial.suggest_float("only with some", 0, 1)
+        return 0.8 - 0.2 * rate**2 - 0.02 * (width - 3) ** 2
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=1))
+    study.optimize(value, n_trials=MIN_TRIALS - 1)
+    assert regret_bound(study.trials, seed=0) is None
+    bounds = []
+    for _ in range(2):
+        study.optimize(value, n_trials=21)
+        bound = regret_bound(study.trials, seed=0)
+        assert bound is not None
+        assert 0.8 - study.best_value <= bound
+        bounds.append(bound)
+    assert bounds[1] < bounds[0]
+
+
+def test_a_bound_on_several_objectives_is_refused() -> None:
+    with pytest.raises(ConfigError, match="regret_below bounds one objective"):
+        small_space(stop_when={"regret_below": 0.1}, objectives=["score", "seconds"])
 
 
 def test_hours_that_end_during_re_runs_are_told(tmp_path: Path) -> None:
