@@ -28,6 +28,8 @@ from spectrum.data.simulate import SimulatedRun, SimulationConfig, planned_runs,
 from spectrum.data.units import Fold, SequenceTable
 from spectrum.entities import RunKey
 from spectrum.evaluation.audit import FloorRecord, fit_fold_floor, measure_floor
+from spectrum.evaluation.dissociation import Dissociation, RunAnswer
+from spectrum.evaluation.dissociation_tasks import evaluate_task
 from spectrum.evaluation.predictors import Predictors, centre_pairs
 from spectrum.records import Prediction, ScoreRecord
 from spectrum.scores import score_predictions
@@ -236,6 +238,29 @@ def score_reversal(seen: SeenRuns, target: Target, feature: str) -> ScoreRecord:
 
     A score near 1 says that the decoder follows learning, near 0 that it follows the clock.
     """
+    asked, shares = _ask_reversal(seen, target, feature)
+    predictions = [
+        unit.predicted(row.tolist(), classes=asked.classes, fold=unit.key.group)
+        for unit, row in zip(asked.units, shares, strict=True)
+    ]
+    return score_predictions(predictions, classes=asked.classes, paired=True)
+
+
+def dissociate_reversal(seen: SeenRuns, target: Target, feature: str) -> Dissociation:
+    """Ask the same, and judge it as ``spectrum evaluate`` judges a network's answers."""
+    asked, shares = _ask_reversal(seen, target, feature)
+    answers = [
+        RunAnswer(key=unit.key, late=float(row[1]))
+        for unit, row in zip(asked.units, shares, strict=True)
+    ]
+    told = evaluate_task("reversal", answers)
+    assert isinstance(told, Dissociation)
+    return told
+
+
+def _ask_reversal(
+    seen: SeenRuns, target: Target, feature: str
+) -> tuple[SequenceTable, NDArray[np.float64]]:
     training = Question(seen, target, "leave-one-dataset-out")
     table = training.table
     fold = next(fold for fold in training.folds if fold.held_out == "ds000052")
@@ -245,11 +270,7 @@ def score_reversal(seen: SeenRuns, target: Target, feature: str) -> ScoreRecord:
     asked = Question(seen, REVERSAL_CHECK, "leave-one-subject-out").table
     units = [replace(unit, pair=unit.key.group) for unit in asked.units]
     values = centre_pairs(parcels_of(seen, asked, feature), units).values
-    predictions = [
-        unit.predicted(shares.tolist(), classes=asked.classes, fold=unit.key.group)
-        for unit, shares in zip(units, model.probabilities(values), strict=True)
-    ]
-    return score_predictions(predictions, classes=asked.classes, paired=True)
+    return replace(asked, units=tuple(units)), model.probabilities(values)
 
 
 def binomial_interval(num_draws: int, rate: float) -> tuple[int, int]:

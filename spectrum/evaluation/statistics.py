@@ -9,7 +9,7 @@ study may look (``search``).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
@@ -27,6 +27,7 @@ __all__ = [
     "Comparison",
     "Finding",
     "answers_of",
+    "compare_by_group",
     "compare_predictions",
     "correct_for_looks",
     "exchangeable_groups",
@@ -117,6 +118,56 @@ def compare_predictions(
         num_groups=len(weights_GK),
         test=f"{'exact' if is_exact else 'Monte Carlo'} swap of the two models within "
         f"{len(weights_GK)} groups",
+    )
+
+
+def compare_by_group(
+    ours: Mapping[str, float],
+    theirs: Mapping[str, float],
+    *,
+    num_resamples: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two models by the scores of each subject alone, where that is all that was kept.
+
+    For pairs it is ``compare_predictions``; for other targets every subject weighs the same here,
+    and the difference is of the mean of the subjects' scores.
+
+    Parameters
+    ----------
+    ours, theirs : score of each group, of the same groups
+    num_resamples, seed : as in ``compare_predictions``
+
+    Raises
+    ------
+    DataError
+        ``bad-prediction`` where the groups are not the same.
+    """
+    if ours.keys() != theirs.keys() or not ours:
+        raise DataError(
+            f"Two models are compared on {len(ours)} and {len(theirs)} subjects that are not the "
+            "same. Expected scores of the same subjects.",
+            code="bad-prediction",
+        )
+    change = np.array([ours[group] - theirs[group] for group in sorted(ours)])
+    p, is_exact = sign_flip_p(
+        [Fraction(float(value)).limit_denominator(10_000) for value in change],
+        num_resamples=num_resamples,
+        seed=seed,
+    )
+    low, high = bootstrap_interval(
+        change.size,
+        lambda counts: counts @ change / change.size,
+        num_resamples=num_resamples,
+        seed=seed,
+    )
+    return Comparison(
+        difference=float(change.mean()),
+        ci95=(low, high) if change.size > 1 else (-1.0, 1.0),
+        p=p,
+        num_groups=change.size,
+        test=f"{'exact' if is_exact else 'Monte Carlo'} swap of the two models within "
+        f"{change.size} groups, each group's score",
     )
 
 
@@ -237,7 +288,7 @@ def judge_finding(
         ),
     ]
     if agrees_with_dissociation is not None:
-        said = "agrees" if agrees_with_dissociation else "disagrees"
+        said = "agrees" if agrees_with_dissociation else "does not agree"
         verdicts.append((agrees_with_dissociation, f"the dissociation {said}"))
     return Finding(
         is_positive=all(holds for holds, _ in verdicts),

@@ -31,12 +31,13 @@ from spectrum.training.model_inputs import ModelInputs
 from spectrum.training.place import Parallel, Place
 from spectrum.training.predictions import Evaluator
 
-__all__ = ["Predicted", "Predictions", "is_ready", "predict_shards", "predict_table"]
+__all__ = ["Asked", "Predicted", "Predictions", "is_ready", "predict_shards", "predict_table"]
 
 TR_TOLERANCE: Final = 0.05
 """A repetition time further from all of training, as a share, is told."""
 
 Prepare = Callable[..., PrepareResult]
+Ask = Callable[[ShardRun, ModelHeader], "Asked"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,7 @@ def predict_table(
     *,
     shards_root: Path,
     make: Prepare = prepare,
+    ask: Ask | None = None,
     **making: Any,
 ) -> Predictions:
     """Apply the model's recipe to the runs of a table, and the model to each.
@@ -107,6 +109,7 @@ def predict_table(
     table : the runs; none needs a class
     shards_root : folder of all shard sets
     make : makes or finds the shard set
+    ask : which folds are asked about a run; None asks those that held out its image, or else all
     making : further arguments of ``make``
 
     Raises
@@ -126,7 +129,7 @@ def predict_table(
         gone = {run.key for run in shards.manifest.runs}
         left = replace(left, runs=tuple(run for run in left.runs if run.key not in gone))
     paths = {str(run.key): str(run.path) for run in table.runs}
-    told = predict_shards(model, shards, paths)
+    told = predict_shards(model, shards, paths, ask=ask)
     return replace(
         told,
         refused=(*table.refused_files, *prepared.refused, *misfits, *told.refused),
@@ -135,7 +138,7 @@ def predict_table(
 
 
 def predict_shards(
-    model: ExportedModel, shards: ShardSet, paths: Mapping[str, str]
+    model: ExportedModel, shards: ShardSet, paths: Mapping[str, str], *, ask: Ask | None = None
 ) -> Predictions:
     """Predict the runs of a shard set that the model's recipe made.
 
@@ -144,6 +147,7 @@ def predict_shards(
     model : as ``read_model`` returns it
     shards : of the model's recipe and shape
     paths : image of each run, by the run's name
+    ask : as ``predict_table`` has it
     """
     header = model.header
     config = header.config
@@ -153,7 +157,8 @@ def predict_shards(
         raise _nothing_to_predict(shards.manifest, header) from err
     place = _place(config)
     feed = trial_feed(build_feed(data, place.device, config.training), config.training)
-    asked = {run: _asked(shards.manifest.runs[run], header) for run in data.table.used_runs}
+    choose = ask or _asked
+    asked = {run: choose(shards.manifest.runs[run], header) for run in data.table.used_runs}
     sums = np.zeros((len(data.table.units), len(header.target.classes)))
     for fold in header.folds:
         units = tuple(
@@ -184,7 +189,7 @@ def predict_shards(
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class Asked:
     """The folds whose models are asked about a run, and whether the study has seen it."""
 
     folds: tuple[str, ...]
@@ -192,11 +197,11 @@ class _Asked:
     held_out: bool = False
 
 
-def _asked(run: ShardRun, header: ModelHeader) -> _Asked:
+def _asked(run: ShardRun, header: ModelHeader) -> Asked:
     names = _names_in_study(run, header)
     everyone = tuple(fold.name for fold in header.folds)
     if not names:
-        return _Asked(everyone)
+        return Asked(everyone)
     trained = {fold.name for fold in header.folds if names & set(fold.trained)}
     held_by = tuple(
         fold.name
@@ -204,8 +209,8 @@ def _asked(run: ShardRun, header: ModelHeader) -> _Asked:
         if names & set(fold.held_out_runs) and fold.name not in trained
     )
     if held_by:
-        return _Asked(held_by, seen=True, held_out=True)
-    return _Asked(everyone, seen=bool(trained))
+        return Asked(held_by, seen=True, held_out=True)
+    return Asked(everyone, seen=bool(trained))
 
 
 def _names_in_study(run: ShardRun, header: ModelHeader) -> set[str]:
@@ -235,7 +240,7 @@ def _place(config: TrialConfig) -> Place:
 def _iter_predicted(
     table: SequenceTable,
     sums: NDArray[np.float64],
-    asked: Mapping[int, _Asked],
+    asked: Mapping[int, Asked],
     manifest: ShardManifest,
     header: ModelHeader,
     paths: Mapping[str, str],

@@ -9,6 +9,11 @@ beats the floor on the same subjects at p < 0.05 (``spectrum.evaluation.statisti
 the share of seeds with a positive finding, ``peer`` the share with p < 0.05 alone: the difference
 is what the floor keeps from being claimed. An effect shall be found in 80 % of seeds, all else no
 more often than the binomial 95 % interval of 5 % allows.
+
+The cases of the question ``reversal`` ask whether the dissociation tells learning from the clock
+(``spectrum.evaluation.dissociation_tasks``): ``ours`` is the share of seeds in which it shows, at
+p < 0.05 over subjects, the side of what was planted, ``peer`` the share that shows the other
+one. It shall be right in 80 % of seeds.
 """
 
 from __future__ import annotations
@@ -41,7 +46,14 @@ from spectrum.records import Prediction
 from spectrum.scores import score_predictions
 from spectrum.targets import Target, read_target
 from tests.benchmarks.telling import measured_here, tell
-from tests.linear_decoder import Question, binomial_interval, parcels_of, see_runs
+from tests.linear_decoder import (
+    REVERSAL_CHECK,
+    Question,
+    binomial_interval,
+    dissociate_reversal,
+    parcels_of,
+    see_runs,
+)
 
 
 @dataclass(frozen=True)
@@ -92,6 +104,14 @@ CASES: Final = (
 )
 
 
+REVERSAL_CASES: Final = (
+    Case("reversal", "reversal", "held-out data set", "response", 100, 13, 8, 0.6, is_there=True),
+    Case("clock", "reversal", "held-out data set", "mean_image", 100, 13, is_there=True),
+)
+"""As many subjects as ds000052 has; ``reversal`` holds a clock too, which the response does not
+show."""
+
+
 @dataclass(frozen=True)
 class Answer:
     score: float
@@ -121,6 +141,36 @@ def answer(case: Case, seed: int) -> Answer:
     null = _permuted(question, parcels_of(seen, table, case.seen), ours, seed)
     above = compare_predictions(ours, floor, classes=table.classes, paired=target.paired)
     return Answer(null.observed, null.p < 0.05, judge_finding(null.p, above).is_positive)
+
+
+def side(case: Case, seed: int) -> str:
+    """Simulate one truth with one seed, and return the side that the reversal task shows."""
+    warnings.simplefilter("ignore")
+    learnt = read_target("early_late")
+    seen = see_runs(case.config(seed), (learnt, REVERSAL_CHECK))
+    return dissociate_reversal(seen, learnt, case.seen).found
+
+
+def told_apart(
+    cases: Sequence[Case], *, num_seeds: int | None, cpus: int
+) -> Iterator[dict[str, Any]]:
+    with ProcessPoolExecutor(cpus) as pool:
+        for case in cases:
+            seeds = range(1, 1 + min(case.num_seeds, num_seeds or case.num_seeds))
+            sides = list(pool.map(side, [case] * len(seeds), seeds))
+            right, wrong = ("above", "below") if case.truth == "reversal" else ("below", "above")
+            rate, other = (sides.count(one) / len(sides) for one in (right, wrong))
+            yield {
+                "benchmark": "findings",
+                "case": case.name,
+                "ours": round(rate, 3),
+                "peer": round(other, 3),
+                "ratio": round(rate / other, 3) if other else None,
+                "goal": "told from the other in 80 % of seeds",
+                "met": rate >= 0.8,
+                "seeds": [1, len(sides)],
+                **measured_here(),
+            }
 
 
 def _permuted(
@@ -184,7 +234,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--seeds", type=int, help="seeds from 1 to this at most")
-    parser.add_argument("--truths", nargs="+", default=sorted({case.truth for case in CASES}))
+    parser.add_argument(
+        "--truths", nargs="+", default=sorted({case.truth for case in (*CASES, *REVERSAL_CASES)})
+    )
     parser.add_argument("--cpus", type=int, default=available_cpus())
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -194,6 +246,13 @@ def main() -> None:
             f"{told['case']}: positive in {told['ours']:.0%} of seeds, p < 0.05 in "
             f"{told['peer']:.0%} (mean score {told['mean_score']}); {told['goal']}: "
             f"{'met' if told['met'] else 'MISSED'}"
+        )
+        tell(told, text, as_json=arguments.json)
+    asked = [case for case in REVERSAL_CASES if case.truth in arguments.truths]
+    for told in told_apart(asked, num_seeds=arguments.seeds, cpus=arguments.cpus):
+        text = (
+            f"{told['case']}: right in {told['ours']:.0%} of seeds, wrong in {told['peer']:.0%}; "
+            f"{told['goal']}: {'met' if told['met'] else 'MISSED'}"
         )
         tell(told, text, as_json=arguments.json)
 
