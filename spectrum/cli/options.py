@@ -32,8 +32,8 @@ JsonOption: TypeAlias = Annotated[
 SealedOption: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
-        help="Data set that the search never sees, or the fraction of subjects; spectrum unseal "
-        "scores on it once. May be given again.",
+        help="Data set that the search never sees, or the fraction of subjects, or each: one "
+        "search for each data set held out. spectrum unseal scores on it once. May be repeated.",
     ),
 ]
 SetOption: TypeAlias = Annotated[

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,6 +34,10 @@ from spectrum.cli.options import (
 from spectrum.cli.planning import plan_text, planned
 from spectrum.cli.summary import search_json, search_text
 from spectrum.errors import SearchError
+
+if TYPE_CHECKING:
+    from spectrum.search.result import StudyResult
+    from spectrum.search.space import SearchSpace
 
 __all__ = ["register"]
 
@@ -79,40 +85,119 @@ def search(
 
     Example: spectrum search search_spaces/quickstart.yaml data/raw/ds0000* --trials 16
     """
-    from spectrum.launch import local_ray
-    from spectrum.report import write_report
     from spectrum.search.space import read_space_file
-    from spectrum.search.study import run_study
-    from spectrum.tracking import AimTracker
 
     decided = [*data_settings(tr_from, multi_echo, image_space), *sealed_settings(sealed)]
     reading = read_space_file(space, [*(settings or []), *decided], freeze or [])
     reading.check()
     parsed = reading.space
     folder = studies / (name or parsed.name)
+    asked = _Asked(
+        roots=roots,
+        shards=shards,
+        studies=studies,
+        trials=trials,
+        fork=fork,
+        cpus=cpus,
+        as_json=as_json,
+    )
+    searches = _searches(parsed, folder, asked, dry_run=dry_run, resume=resume)
     if dry_run:
-        plan = planned(
-            parsed, roots, shards_root=shards, num_trials=trials, cpus=cpus, probes=not no_probe
-        )
-        print_json(plan) if as_json else print_text(plan_text(plan))
+        _print_plans([one for one, _ in searches], asked, probes=not no_probe)
         print_notes(reading.notes)
+        return
+    told = [
+        # Of several, those begin that a stop left no time for.
+        _search_one(
+            one,
+            path,
+            asked,
+            resume=resume and (len(searches) == 1 or (path / "study.json").is_file()),
+        )
+        for one, path in searches
+    ]
+    if as_json:
+        print_json(told[0][0] if len(told) == 1 else {"searches": [one for one, _ in told]})
+    print_notes((*reading.notes, *dict.fromkeys(n for _, r in told for n in r.notes)))
+    end_with_refused([problem for _, result in told for problem in result.refused])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What one search, or several that seal each data set in turn, are asked for."""
+
+    roots: Sequence[Path]
+    shards: Path
+    studies: Path
+    trials: int | None
+    fork: Path | None
+    cpus: int | None
+    as_json: bool
+
+
+def _searches(
+    space: SearchSpace, folder: Path, asked: _Asked, *, dry_run: bool, resume: bool
+) -> list[tuple[SearchSpace, Path]]:
+    """Return the space and folder of each study that is to be run, in turn."""
+    from spectrum.search.sealed_each import EACH, plan_each, read_each, write_each
+
+    if space.study.sealed != EACH:
+        return [(space, folder)]
+    group = plan_each(folder, space, asked.roots)
+    if not dry_run:
+        if read_each(folder) is not None and not resume:
+            raise SearchError(
+                f"{folder.name}.each.json exists already. Continue its studies with --resume, or "
+                "give another --name."
+            )
+        write_each(group)
+    return [(group.space_of(name, space), group.study(name)) for name in group.study_of]
+
+
+def _print_plans(spaces: Sequence[SearchSpace], asked: _Asked, *, probes: bool) -> None:
+    plans = [
+        planned(
+            space,
+            asked.roots,
+            shards_root=asked.shards,
+            num_trials=asked.trials,
+            cpus=asked.cpus,
+            probes=probes,
+        )
+        for space in spaces
+    ]
+    if asked.as_json:
+        print_json(plans[0] if len(plans) == 1 else {"plans": plans})
+    else:
+        print_text("\n\n".join(plan_text(plan) for plan in plans))
+    for plan in plans:
         if plan["refusal"] is not None:
             raise SearchError(plan["refusal"])
-        return
-    with local_ray(num_cpus=cpus), live_table() as on_status:
+
+
+def _search_one(
+    space: SearchSpace, folder: Path, asked: _Asked, *, resume: bool
+) -> tuple[dict[str, Any], StudyResult]:
+    """Run one study, write its report, and print what it found unless JSON is asked for."""
+    from spectrum.launch import local_ray
+    from spectrum.report import write_report
+    from spectrum.search.study import run_study
+    from spectrum.tracking import AimTracker
+
+    with local_ray(num_cpus=asked.cpus), live_table() as on_status:
         result = run_study(
-            parsed,
-            roots=roots,
-            shards_root=shards,
+            space,
+            roots=asked.roots,
+            shards_root=asked.shards,
             folder=folder,
-            num_trials=trials,
-            make_tracker=lambda floor: AimTracker(studies, study=folder.name, floor=floor),
+            num_trials=asked.trials,
+            make_tracker=lambda floor: AimTracker(asked.studies, study=folder.name, floor=floor),
             resume=resume,
-            fork=fork,
+            fork=asked.fork,
             on_status=on_status,
         )
-    report = write_report(folder, shards_root=shards)
-    told = search_json(result.to_json(), aim_repo=studies, report=report)
-    print_json(told) if as_json else print_text(search_text(told))
-    print_notes((*reading.notes, *result.notes))
-    end_with_refused(result.refused)
+    report = write_report(folder, shards_root=asked.shards)
+    told = search_json(result.to_json(), aim_repo=asked.studies, report=report)
+    if not asked.as_json:
+        print_text(search_text(told))
+    return told, result

@@ -43,38 +43,69 @@ def unseal(
     The selected configuration is trained on everyone else, for the median of its folds' epochs. An
     opening that is cut short has counted; the same command finishes it.
 
+    Of a search with --sealed each, NAME opens all studies and scores all subjects together.
+
     Example: spectrum unseal studies/joint data/raw/ds0000*
     """
     from spectrum.launch import local_ray
+    from spectrum.search.openings import opening_json
+    from spectrum.search.sealed_each import read_each, unseal_each
     from spectrum.search.unsealing import unseal_study
 
+    group = read_each(study)
     with local_ray(num_cpus=cpus), progress_bar("Refitting", unit="epochs") as on_epoch:
-        found = unseal_study(study, roots, shards_root=shards, again=again, on_epoch=on_epoch)
+        if group is not None:
+            line = unseal_each(group, roots, shards_root=shards, again=again, on_epoch=on_epoch)
+        else:
+            found = unseal_study(study, roots, shards_root=shards, again=again, on_epoch=on_epoch)
+    if group is not None:
+        told = opening_json(line, study)
+        print_json(told) if as_json else print_text(_text_of_each(told))
+        return
     told = found.to_json()
     print_json(told) if as_json else print_text(_text(told))
     print_notes(found.notes)
     end_with_refused(found.refused)
 
 
+def _text_of_each(told: Mapping[str, Any]) -> str:
+    """Write the score pooled over all people, and that of each data set below it."""
+    rows = [
+        f"  {dataset:12} {_score(one)}  floor {one['floor']:.3f}  p {one['p']:.4f}  trial "
+        f"{one['trial']}. {one['power']}"
+        for dataset, one in told["studies"].items()
+    ]
+    return "\n".join([*_lines(told), "each data set alone:", *rows])
+
+
 def _text(told: Mapping[str, Any]) -> str:
-    corrected = f", {told['p_corrected']:.4f} after {told['look']} looks"
-    low, high = told["comparison"]["ci95"]
-    positive = "positive" if told["finding"]["is_positive"] else "not positive"
+    selected = (
+        f"{told['trial']}, selected from {told['num_trials']} trials and {told['num_reruns']} "
+        "re-runs that never saw these subjects"
+    )
     return "\n".join(
         [
-            f"sealed   {_score(told)}  {told['num_subjects']} subjects, look {told['look']}",
-            f"floor    {_score(told['floor'])}  acquisition numbers only, same two sides",
-            f"above    {told['comparison']['difference']:+.3f}  [{low:+.3f}, {high:+.3f}]  paired "
-            f"p {told['comparison']['p']:.4f}",
-            f"p        {told['p']:.4f}{corrected if told['look'] > 1 else ''}  {told['test']}",
-            f"chance   {told['chance']:.3f}",
-            f"trial    {told['trial']}, selected from {told['num_trials']} trials and "
-            f"{told['num_reruns']} re-runs that never saw these subjects",
-            f"finding  {positive}: {'; '.join(told['finding']['reasons'])}",
-            f"power    {told['power']['told']}",
+            *_lines(told),
+            f"trial    {selected}",
             f"weights: {told['study']}/{told['weights']}",
         ]
     )
+
+
+def _lines(told: Mapping[str, Any]) -> list[str]:
+    corrected = f", {told['p_corrected']:.4f} after {told['look']} looks"
+    low, high = told["comparison"]["ci95"]
+    positive = "positive" if told["finding"]["is_positive"] else "not positive"
+    return [
+        f"sealed   {_score(told)}  {told['num_subjects']} subjects, look {told['look']}",
+        f"floor    {_score(told['floor'])}  acquisition numbers only, same two sides",
+        f"above    {told['comparison']['difference']:+.3f}  [{low:+.3f}, {high:+.3f}]  paired "
+        f"p {told['comparison']['p']:.4f}",
+        f"p        {told['p']:.4f}{corrected if told['look'] > 1 else ''}  {told['test']}",
+        f"chance   {told['chance']:.3f}",
+        f"finding  {positive}: {'; '.join(told['finding']['reasons'])}",
+        f"power    {told['power']['told']}",
+    ]
 
 
 def _score(told: Mapping[str, Any]) -> str:

@@ -6,17 +6,21 @@ and the opening itself (``spectrum.search.unsealing``).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from spectrum.data.folds import BY_SUBJECT
 from spectrum.data.shards import ShardSet
-from spectrum.data.units import Fold, SequenceTable
+from spectrum.data.units import Fold, SequenceTable, Unit
+from spectrum.entities import RunKey
 from spectrum.errors import DataError
 from spectrum.evaluation.audit import predict_from_numbers
 from spectrum.evaluation.permutation import PermutationResult, permute_labels
-from spectrum.evaluation.power import Power
+from spectrum.evaluation.power import Power, measure_power
 from spectrum.evaluation.predictors import acquisition_predictors
 from spectrum.evaluation.statistics import (
     Comparison,
@@ -27,9 +31,16 @@ from spectrum.evaluation.statistics import (
 )
 from spectrum.records import Prediction, ScoreRecord
 from spectrum.scores import score_predictions
+from spectrum.scores.checking import classes_of_fold
 from spectrum.targets import Target
 
-__all__ = ["SealedScore", "power_sentence", "predict_sealed_floor", "score_sealed"]
+__all__ = [
+    "SealedScore",
+    "power_of_predictions",
+    "power_sentence",
+    "predict_sealed_floor",
+    "score_sealed",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +132,63 @@ def score_sealed(
         finding=judge_finding(p, comparison, num_looks=num_looks),
         power=power,
         num_looks=num_looks,
+    )
+
+
+def power_of_predictions(
+    predictions: Sequence[Prediction], *, classes: tuple[str, ...], paired: bool
+) -> Power:
+    """Return what the people of some predictions can show, each fold a model of its own.
+
+    Parameters
+    ----------
+    predictions : of sealed units
+    classes : in the order of the probabilities
+    paired : whether pairs are scored
+    """
+    units = tuple(_unit(told, index, classes) for index, told in enumerate(predictions))
+    places = np.arange(len(units), dtype=np.int64)
+    table = SequenceTable(
+        units=units,
+        classes=classes,
+        num_volumes=1,
+        run_of_sequence=places,
+        start_of_sequence=np.zeros_like(places),
+        unit_of_sequence=places,
+    )
+    rows_of: defaultdict[str, list[int]] = defaultdict(list)
+    for index, told in enumerate(predictions):
+        rows_of[told.fold].append(index)
+    open_in = classes_of_fold(predictions)
+    folds = [
+        Fold(
+            name=name,
+            held_out=name,
+            training=(),
+            validation=tuple(rows),
+            classes=tuple(classes.index(one) for one in sorted(open_in[name], key=classes.index)),
+        )
+        for name, rows in rows_of.items()
+    ]
+    return measure_power(table, folds, paired=paired)
+
+
+def _unit(told: Prediction, index: int, classes: tuple[str, ...]) -> Unit:
+    event = told.unit.partition("#")[2]
+    return Unit(
+        key=RunKey(
+            dataset=told.dataset,
+            subject=told.subject,
+            session=told.session,
+            task=told.task,
+            run=told.run,
+        ),
+        name=told.unit,
+        pair=told.pair,
+        class_index=classes.index(told.true_class),
+        run_index=index,
+        event_index=int(event) if event else None,
+        person=told.person,
     )
 
 

@@ -17,7 +17,7 @@ from spectrum.errors import SearchError
 from spectrum.search.json_lines import append_line, cut_torn_tail, read_lines
 from spectrum.search.sealing import UNSEALED_NAME
 
-__all__ = ["OPENINGS_NAME", "Opening", "Openings", "Wanted"]
+__all__ = ["OPENINGS_NAME", "Opening", "Openings", "Wanted", "opening_json"]
 
 OPENINGS_NAME: Final = "openings.jsonl"
 """File of a study that notes each opening of its seal before it is done."""
@@ -135,6 +135,19 @@ class Openings:
         append_line(self._found, line)
         self.lines.append(line)
         return line
+
+
+def opening_json(line: Mapping[str, Any], study: Path) -> dict[str, Any]:
+    """Return the line of an opening as ``spectrum unseal --json`` prints it."""
+    return {
+        **line,
+        "study": str(study),
+        "score": line["score"]["value"],
+        "ci95": list(line["score"]["ci95"]),
+        "chance": line["score"]["chance"],
+        "floor": {"score": line["floor"]["value"], "ci95": list(line["floor"]["ci95"])},
+        "by_subject": line["score"]["by_group"],
+    }
 
 
 def _opening(line: Mapping[str, Any]) -> Opening:

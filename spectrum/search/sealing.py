@@ -35,6 +35,7 @@ __all__ = [
     "read_seal",
     "seal_notes",
     "seal_of_trial",
+    "sealable_datasets",
     "told_seal",
 ]
 
@@ -81,6 +82,13 @@ def _draw(
     images = find_run_images(roots, config.data)
     eligible = _scorable(images, read_target(config.target))
     return draw_seal(digests(images), asked, seed=space.study.seed, eligible=eligible)
+
+
+def sealable_datasets(space: SearchSpace, roots: Sequence[Path]) -> tuple[str, ...]:
+    """Return the data sets that have subjects to score, by the names of their files."""
+    config = space.default_config
+    groups = _scorable(find_run_images(roots, config.data), read_target(config.target))
+    return tuple(sorted({group.split("/", 1)[0] for group in groups}))
 
 
 def _scorable(keys: Iterable[RunKey], target: Target) -> set[str]:

@@ -29,7 +29,7 @@ from spectrum.records import Prediction, TrialEpochRecord
 from spectrum.search.folder import StudyFolder
 from spectrum.search.json_lines import write_json
 from spectrum.search.manifest import differences, listed_changes
-from spectrum.search.openings import Opening, Openings, Wanted
+from spectrum.search.openings import Opening, Openings, Wanted, opening_json
 from spectrum.search.preparation import left_out_notes
 from spectrum.search.sealing import read_seal
 from spectrum.search.selection import planned_reruns
@@ -39,7 +39,7 @@ from spectrum.search.view import StudyView, view_study
 from spectrum.targets import Target, read_target
 from spectrum.training.feeds import Sequences
 
-__all__ = ["Unsealed", "unseal_study"]
+__all__ = ["OnEpoch", "Unsealed", "refit_config", "unseal_study"]
 
 FOLD_NAME: Final = "sealed"
 """Name of the one fold of a refit."""
@@ -58,15 +58,8 @@ class Unsealed:
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that ``spectrum unseal --json`` prints."""
-        line = self.line
         return {
-            **line,
-            "study": str(self.study),
-            "score": line["score"]["value"],
-            "ci95": list(line["score"]["ci95"]),
-            "chance": line["score"]["chance"],
-            "floor": {"score": line["floor"]["value"], "ci95": list(line["floor"]["ci95"])},
-            "by_subject": line["score"]["by_group"],
+            **opening_json(self.line, self.study),
             "refused": [dict(problem) for problem in self.refused],
             "notes": list(self.notes),
         }
@@ -275,7 +268,11 @@ def _score(
         num_looks=opening.look,
     )
     _write(out, predictions, floor, found)
-    names = {"weights": "checkpoints", "predictions": "predictions.json"}
+    names = {
+        "weights": "checkpoints",
+        "predictions": "predictions.json",
+        "floor_predictions": "floor_predictions.json",
+    }
     return openings.end(
         opening,
         {
