@@ -7,6 +7,8 @@ import random
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +49,34 @@ def fit_with_kills(
     return records, folds, kills
 
 
+@contextmanager
+def one_kill(states: Path, kind: str, number: int = signal.SIGKILL) -> Iterator[list[int]]:
+    """Send one process of Ray a signal as soon as there is a state; tell which it was.
+
+    Parameters
+    ----------
+    states : folder of the states of all trials
+    kind : class of the actor that is killed
+    """
+    killed: list[int] = []
+    is_over = threading.Event()
+
+    def kill() -> None:
+        while not is_over.wait(SECONDS_BETWEEN_LOOKS):
+            if any(states.rglob("state.json")) and (workers := _workers(kind)):
+                os.kill(workers[-1], number)
+                killed.append(workers[-1])
+                return
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        yield killed
+    finally:
+        is_over.set()
+        killer.join()
+
+
 def _kill(
     states: Path, num_kills: int, rng: random.Random, kills: Kills, is_over: threading.Event
 ) -> None:
@@ -72,14 +102,14 @@ def _last_state(states: Path) -> float:
     return max((path.stat().st_mtime for path in states.glob("*/state.json")), default=0.0)
 
 
-def _workers() -> list[int]:
-    """Return the processes of Ray Train's workers below this one."""
+def _workers(kind: str = "TrainWorker") -> list[int]:
+    """Return the processes of one kind of Ray's actors below this one."""
     found = []
     for process in psutil.Process().children(recursive=True):
         try:
             title = " ".join(process.cmdline())
         except psutil.Error:
             continue
-        if "TrainWorker" in title:
+        if kind in title:
             found.append(process.pid)
     return sorted(found)

@@ -6,7 +6,7 @@ Not here: what is searched (``space``) and how a sampler is built (``optuna_stud
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -120,9 +120,11 @@ class StudySettings(FrozenConfig):
     removed, but for sets of other running studies, and made again where a trial wants them. The
     spatial parts of runs are kept, and must fit in as much again. None keeps all."""
 
-    gpus_per_worker: float | None = Field(default=None, ge=0.0, le=1.0)
+    gpus_per_worker: Literal["auto"] | Annotated[float, Field(ge=0.0, le=1.0)] | None = None
     """GPUs of each worker of a trial: a part where several trials of one worker share a GPU, as in
-    0.25; None is one where the cluster has any. A worker among several gets a whole one."""
+    0.25; None is one where the cluster has any. ``auto`` measures the memory of the default
+    configuration and lets as many trials share a GPU as fit, eight at most. A worker among several
+    gets a whole one."""
 
     rerun: RerunConfig = RerunConfig()
 

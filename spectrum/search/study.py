@@ -104,7 +104,8 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     _refuse_wrong_start(study, resume=resume, fork=fork)
     if not study.exists:
         check_sources(space, fork)
-        place_trials(nodes_of_cluster(), worker_counts(space), space.study.gpus_per_worker)
+        asked = space.study.gpus_per_worker
+        place_trials(nodes_of_cluster(), worker_counts(space), None if asked == "auto" else asked)
     with study.locked():
         prepared = _open(study, space, roots, shards_root, num_trials, fork)
         study.check_files()
@@ -261,6 +262,7 @@ def _run(  # noqa: PLR0913 - the parts of a session, one name each
     on_progress: Progress | None,
     on_status: ShowStatus | None,
 ) -> None:
+    from spectrum.search.gpu_share import choose_share, probe_memory
     from spectrum.search.tune_adapters import run_trials
     from spectrum.training.node_copies import NodeCopies
 
@@ -279,12 +281,18 @@ def _run(  # noqa: PLR0913 - the parts of a session, one name each
             holder=holder,
         )
         mark_held(shared.shards_root, holder, prepared.shards.path)
+        share, note = choose_share(
+            prepared.space.study.gpus_per_worker,
+            nodes_of_cluster(),
+            partial(probe_memory, shared, prepared.space.default_config),
+        )
+        driver.notes += [note] if note else []
         run_trials(
             driver,
             partial(StudyObjective, shared),
             folder=study,
             max_concurrent=max_concurrent,
-            gpus_per_worker=prepared.space.study.gpus_per_worker,
+            gpus_per_worker=share,
             workers=worker_counts(prepared.space),
             on_progress=on_progress,
             on_status=on_status,

@@ -288,17 +288,21 @@ def _short(err: Exception) -> str:
 def _lost(losses: Sequence[str]) -> Failure:
     return Failure(
         kind="WorkerLost",
-        message=f"Workers of the trial were lost {len(losses)} times, the last time because "
+        message=f"Workers of the trial were lost {_times(losses)}, the last time because "
         f"{losses[-1]}. Look for kills from outside or want of memory; training.max_failures is "
         "how often a trial begins again from its last epoch.",
     )
+
+
+def _times(losses: Sequence[str]) -> str:
+    return "once" if len(losses) == 1 else f"{len(losses)} times"
 
 
 def _with_losses(end: TrialEnd, number: int, losses: Sequence[str]) -> TrialEnd:
     if not losses:
         return end
     note = (
-        f"Trial {number} lost its workers {len(losses)} times and went on from its last epoch: "
+        f"Trial {number} lost its workers {_times(losses)} and went on from its last epoch: "
         f"{'; '.join(losses)}."
     )
     return replace(end, notes=(*end.notes, note))

@@ -3,19 +3,18 @@
 Each worker draws the same batches and computes its part; gradients and predictions are summed by
 ``torch.distributed`` (gloo on CPUs, nccl on GPUs). Workers of one node share one copy of the
 volumes where it fits. A worker that dies takes the others with it; all begin again from the last
-state that the first one wrote, at most ``training.max_failures`` times. Not here: where Ray is
-started or joined, which the caller has done.
-
-Inside a Tune trial the trial holds its own resources while Train asks for more: give the trial
-``node:__internal_head__: 0.001`` and bound how many run at once, or both wait for ever.
+state that the first one wrote, at most ``training.max_failures`` times. One that does not answer
+for a minute counts as dead. Not here: where Ray is started or joined, which the caller has done;
+and the workers of a trial of a search (``spectrum.search.worker_group``).
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import ray
 from ray import train
@@ -34,6 +33,7 @@ from spectrum.errors import (
 )
 from spectrum.records import FoldRecord, TrialEpochRecord
 from spectrum.targets import read_target
+from spectrum.training.environment import environment
 from spectrum.training.feeding import open_sequences
 from spectrum.training.feeds import Sequences
 from spectrum.training.node_copies import NodeCopies
@@ -53,6 +53,14 @@ RAY_NAME = "train"
 
 STATE_NAME = "state"
 """Folder of the states of an unfinished fit."""
+
+TIMES: Final = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+}
+"""How often Ray Train looks at the workers (2 by its default), when one that does not answer is
+given up (600), and how long they may take to start (60), unless the environment says otherwise."""
 
 MET_BY_ALL = (CheckpointError, ConfigError, DataError, LeakageError, TrainingError)
 """Errors that all workers raise at the same step, so that none is left waiting for the others:
@@ -104,8 +112,9 @@ def fit_trial_on_workers(
     (storage / RECORDS_NAME).write_text("", encoding="utf-8")
     # Ray Train would take up what an earlier session left there; our state is the truth.
     shutil.rmtree(storage / RAY_NAME, ignore_errors=True)
+    times = {name: value for name, value in TIMES.items() if name not in os.environ}
     trainer = _trainer(job, num_workers, has_gpus=has_gpus)
-    with FollowedRecords(storage / RECORDS_NAME, on_epoch or _ignore):
+    with environment(times), FollowedRecords(storage / RECORDS_NAME, on_epoch or _ignore):
         result = _fit(trainer)
     if isinstance(result.return_value, SpectrumError):
         raise result.return_value
@@ -209,7 +218,10 @@ def _collect(
     epochs: list[TrialEpochRecord],
     storage: Path | None,
 ) -> R:
-    """Take all records; the first worker writes those that no attempt before it has written."""
+    """Take all records; the first worker writes those that no attempt before it has written.
+
+    Nothing is reported to Ray Train, which would hold each report back until it looks next.
+    """
     num_written = 0 if storage is None else cut_to_lines(storage / RECORDS_NAME)
     while True:
         try:
@@ -218,7 +230,6 @@ def _collect(
             final: R = stop.value
             return final
         epochs.append(record)
-        train.report({"epoch": record.epoch, "score": record.score.value})
         if storage is not None and len(epochs) > num_written:
             append_record(storage / RECORDS_NAME, record)
 

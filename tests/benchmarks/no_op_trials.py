@@ -13,7 +13,7 @@ from spectrum.search.trials import TrialEnd
 from tests.benchmarks.telling import measured_here
 from tests.unit.search.fakes import epoch_record, planted_score, trial_end
 
-__all__ = ["NUM_REPORTS", "NoOpObjective", "no_op_space", "told"]
+__all__ = ["NUM_REPORTS", "NoOpObjective", "no_op_space", "sum_over_workers", "told"]
 
 NUM_REPORTS = 2
 """Epochs of a trial: one that the pruner judges, and the last."""
@@ -31,16 +31,25 @@ class NoOpObjective:
         value = planted_score(config)
         for epoch in range(NUM_REPORTS):
             time.sleep(self.seconds_per_epoch)
+            if config.training.workers > 1:
+                sum_over_workers()
             yield epoch_record(epoch, value, finished=epoch == NUM_REPORTS - 1)
         return trial_end(number, value)
 
 
-def no_op_space(**study: Any) -> SearchSpace:
+def sum_over_workers() -> None:
+    """Sum a number over the workers of a trial."""
+    import torch
+
+    torch.distributed.all_reduce(torch.ones(1))
+
+
+def no_op_space(*, num_workers: int = 1, **study: Any) -> SearchSpace:
     """Ten parameters, by the defaults of a study: TPE and successive halving."""
     return space_from_mapping(
         {
             "name": "no-op",
-            "base": {"training": {"num_epochs": NUM_REPORTS}},
+            "base": {"training": {"num_epochs": NUM_REPORTS, "workers": num_workers}},
             "study": {
                 "pruner": {"rule": "halving", "min_epochs": 1},
                 "rerun": {"top": 0},

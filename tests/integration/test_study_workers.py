@@ -14,6 +14,7 @@ from spectrum.search.single import train_single
 from spectrum.search.space import SearchSpace, space_from_mapping
 from spectrum.search.trial_source import config_of_trial
 from tests.integration.test_study_whole import RUNS, search, tiny_space
+from tests.killed_workers import one_kill
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -52,6 +53,14 @@ def test_trials_of_two_workers_have_the_numbers_and_files_of_trials_of_one(
         assert files["two"] == files["one"]
         assert any(name.endswith(".safetensors") for name in files["two"])
     check_trained_alone(tmp_path, root, two.lines[1])
+    with one_kill(tmp_path / "studies/killed/trials", "GroupWorker") as killed:
+        lost, _ = search(tmp_path, root, space_of(2), name="killed")
+    assert len(killed) == 1
+    assert any("lost its workers once and went on" in note for note in lost.notes)
+    folder = StudyFolder(tmp_path / "studies/killed")
+    for number in range(3):
+        assert folder.read_records(number) == folders["two"].read_records(number)
+        assert lost.lines[number]["score"] == two.lines[number]["score"]
 
 
 def losses(fold: Any) -> list[float]:

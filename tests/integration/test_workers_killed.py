@@ -41,7 +41,7 @@ def plain(folds: tuple[FoldRecord, ...]) -> list[FoldRecord]:
     return [replace(fold, checkpoint="") for fold in folds]
 
 
-@pytest.mark.parametrize("num_kills", [2])
+@pytest.mark.parametrize("num_kills", [5])
 def test_killed_workers_leave_the_weights_of_an_undisturbed_fit(
     shards: Path, tmp_path: Path, num_kills: int
 ) -> None:
