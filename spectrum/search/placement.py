@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from spectrum.errors import SearchError
 from spectrum.search.space import SearchSpace
@@ -62,14 +63,17 @@ def worker_counts(space: SearchSpace) -> tuple[int, ...]:
 
 
 def place_trials(
-    nodes: Sequence[Node], workers: Iterable[int], gpus_per_worker: float | None
+    nodes: Sequence[Node],
+    workers: Iterable[int],
+    gpus_per_worker: float | Literal["auto"] | None,
 ) -> Placement:
     """Return how many trials run at a time; refuse what could never be placed.
 
     Parameters
     ----------
     workers : values of ``training.workers`` that trials may have, at least one
-    gpus_per_worker : None is one where the cluster has any, else 0
+    gpus_per_worker : None is one where the cluster has any, else 0; so is ``auto``, of which more
+        is known only when it is measured (``gpu_share``)
 
     Raises
     ------
@@ -84,7 +88,7 @@ def place_trials(
     Placement(num_concurrent=3, gpus_per_worker=0.0)
     """
     share = gpus_per_worker
-    if share is None:
+    if share is None or share == "auto":
         share = float(any(node.gpus for node in nodes))
     places = {count: _num_places(nodes, _share_of(count, share)) for count in workers}
     for count, num_places in places.items():

@@ -104,8 +104,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     _refuse_wrong_start(study, resume=resume, fork=fork)
     if not study.exists:
         check_sources(space, fork)
-        asked = space.study.gpus_per_worker
-        place_trials(nodes_of_cluster(), worker_counts(space), None if asked == "auto" else asked)
+        place_trials(nodes_of_cluster(), worker_counts(space), space.study.gpus_per_worker)
     with study.locked():
         prepared = _open(study, space, roots, shards_root, num_trials, fork)
         study.check_files()
