@@ -45,7 +45,8 @@ class Predicted:
     """What the model says of one run, or of one event.
 
     ``folds`` are those whose models were asked. ``seen`` says that the study has seen the image;
-    ``held_out`` that only folds were asked that never trained on it.
+    ``held_out`` that only folds were asked that never trained on it. ``sequences`` are the seconds
+    from the run's first kept volume to each sequence, with its probabilities.
     """
 
     path: str
@@ -55,6 +56,7 @@ class Predicted:
     seen: bool
     held_out: bool
     event: Mapping[str, Any] | None = None
+    sequences: tuple[tuple[float, tuple[float, ...]], ...] = ()
 
     @property
     def class_name(self) -> str:
@@ -159,7 +161,7 @@ def predict_shards(
     feed = trial_feed(build_feed(data, place.device, config.training), config.training)
     choose = ask or _asked
     asked = {run: choose(shards.manifest.runs[run], header) for run in data.table.used_runs}
-    sums = np.zeros((len(data.table.units), len(header.target.classes)))
+    sums = np.zeros((data.table.start_of_sequence.size, len(header.target.classes)))
     for fold in header.folds:
         units = tuple(
             index
@@ -177,8 +179,8 @@ def predict_shards(
             inputs=ModelInputs.of_feed(scaled, config.model),
             batch_size=config.training.evaluation_batch_size,
         )
-        told = evaluator.evaluate(network.to(place.device), units).predictions
-        sums[list(units)] += [prediction.probabilities for prediction in told]
+        rows = data.table.sequences_of(units)
+        sums[rows] += evaluator.probabilities(network.to(place.device), rows)
     predictions = tuple(_iter_predicted(data.table, sums, asked, shards.manifest, header, paths))
     lost = tuple(
         replace(problem, path=paths.get(problem.path.split("#")[0], problem.path))
@@ -245,9 +247,12 @@ def _iter_predicted(
     header: ModelHeader,
     paths: Mapping[str, str],
 ) -> Iterator[Predicted]:
-    for unit, total in zip(table.units, sums, strict=True):
+    for index, unit in enumerate(table.units):
         of_run = asked[unit.run_index]
-        mean = (total / len(of_run.folds)).tolist()
+        rows = table.sequences_of((index,))
+        said = sums[rows] / len(of_run.folds)
+        mean = said.mean(axis=0).tolist()
+        onsets_s = table.start_of_sequence[rows] * manifest.runs[unit.run_index].tr_s
         yield Predicted(
             path=paths.get(str(unit.key), ""),
             unit=unit,
@@ -256,6 +261,10 @@ def _iter_predicted(
             seen=of_run.seen,
             held_out=of_run.held_out,
             event=_event_of(unit, manifest),
+            sequences=tuple(
+                (float(onset_s), tuple(map(float, row)))
+                for onset_s, row in zip(onsets_s, said, strict=True)
+            ),
         )
 
 
