@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,7 @@ from spectrum.cli.options import (
     TrFromOption,
     data_settings,
 )
+from spectrum.errors import SearchError
 
 if TYPE_CHECKING:
     from spectrum.config import TrialConfig
@@ -110,7 +111,9 @@ def baselines(
     ] = 0,
     study: Annotated[
         Path | None,
-        typer.Option(help="Study whose sealed subjects must not be in the set; refused if so."),
+        typer.Option(
+            help="Study that keeps the ladder; its sealed subjects must not be in the set."
+        ),
     ] = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -130,9 +133,10 @@ def baselines(
 
     config = _config(settings or [], scheme)
     names = [name.strip() for name in rungs.split(",")] if rungs else RUNGS
+    opened = ShardSet.open(shards)
     with progress_bar("Fitting", unit="folds") as on_fold_done:
         ladder = run_ladder(
-            ShardSet.open(shards),
+            opened,
             read_target(target),
             config.folds,
             config.sequences,
@@ -142,11 +146,24 @@ def baselines(
             on_fold_done=on_fold_done,
         )
     told = ladder.to_json()
+    notes = [*ladder.notes]
+    if study is not None:
+        notes += _kept(study, told, opened.manifest.content_hash)
     if as_json:
         print_json(told)
     else:
         print_text(ladder_text(told))
-    print_notes(ladder.notes)
+    print_notes(notes)
+
+
+def _kept(study: Path, told: dict[str, Any], content_hash: str) -> list[str]:
+    """Keep a ladder in its study, and return where, or why not."""
+    from spectrum.search.ladders import keep_ladder
+
+    try:
+        return [f"Kept: {keep_ladder(study, told, content_hash=content_hash)}"]
+    except SearchError as err:
+        return [str(err)]
 
 
 def _config(decided: list[str], scheme: str) -> TrialConfig:

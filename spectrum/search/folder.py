@@ -184,7 +184,7 @@ class StudyFolder:
         if fingerprint(content) != stored.get("digest"):
             raise SearchError(
                 f"{self.path / name} was changed or damaged: its digest does not fit. "
-                "Remove the file, and give --trials again."
+                "Remove the file, and make it again by the command that made it."
             )
         return content
 

@@ -20,13 +20,12 @@ from spectrum.evaluation.dissociation_tasks import Skipped
 from spectrum.evaluation.permutation import PermutationResult, permute_labels
 from spectrum.evaluation.statistics import ALPHA, compare_by_group, judge_finding
 from spectrum.records import Prediction
-from spectrum.search.json_lines import read_json
+from spectrum.search.ladders import read_ladder
 from spectrum.search.sealing import opened_lines, told_seal
 from spectrum.search.view import StudyView
 
 __all__ = ["build_statement"]
 
-LADDER: Final = "ladder.json"
 
 OPTIMISTIC: Final = (
     "selected, optimistic: the trial was chosen by its score on these same subjects, so that "
@@ -70,7 +69,7 @@ def build_statement(
     looks = _looks(view)
     null, no_null = _permuted(predictions, floor, num_permutations)
     above, finding = _judged(best["score"], floor, null, looks["num_looks"], agrees)
-    ladder = _json_of(view, LADDER)
+    ladder = read_ladder(view.path)
     return {
         "study": view.manifest["name"],
         "date": date,
@@ -170,11 +169,6 @@ def _tasks(outcomes: Sequence[Dissociation | Skipped]) -> dict[str, Any]:
         one.task: one.to_json() if isinstance(one, Dissociation) else {"skipped": one.reason}
         for one in outcomes
     }
-
-
-def _json_of(view: StudyView, name: str) -> Any:
-    path = view.path / name
-    return read_json(path) if path.is_file() else None
 
 
 def _limits(

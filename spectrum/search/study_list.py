@@ -13,6 +13,7 @@ from typing import Any
 
 from spectrum.errors import SearchError
 from spectrum.search.folder import StudyFolder
+from spectrum.search.ladders import ladder_scores
 from spectrum.search.manifest import manifest_differences
 from spectrum.search.sealing import told_seal
 from spectrum.search.view import StudyView, view_study
@@ -51,6 +52,7 @@ def show_study(folder: Path) -> dict[str, Any]:
         "parent": manifest.get("parent"),
         "sealed": told_seal(study.path),
         "floor": _value(floor.get("floor")),
+        "ladder": ladder_scores(folder),
         "chance": floor.get("chance"),
         "default": _value((study.default or {}).get("score")),
         "best": _best(study),
