@@ -12,6 +12,7 @@ import typer.core
 
 from spectrum import __version__
 from spectrum.cli import (
+    attending,
     auditing,
     configs,
     data,
@@ -73,6 +74,7 @@ ROOMS = (
     predicting,
     evaluating,
     serving,
+    attending,
     seeing,
     configs,
     doctoring,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from spectrum.config import PreprocessingConfig
 from spectrum.data.quality import otsu_threshold
 
-__all__ = ["Box", "Grid", "box_around", "build_grid", "cropped", "find_brain"]
+__all__ = ["Box", "Grid", "box_around", "build_grid", "common_grid", "cropped", "find_brain"]
 
 MNI_EXTENT_MM: Final = ((-90.0, 90.0), (-126.0, 90.0), (-72.0, 108.0))
 """Extent of the MNI152 template (ICBM 2009, as FSL and nilearn ship it) along x, y and z."""
@@ -44,6 +44,11 @@ class Grid:
         """Edges of a voxel, millimetres."""
         return np.asarray(np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)))
 
+    @property
+    def rows(self) -> tuple[tuple[float, ...], ...]:
+        """The affine as plain rows."""
+        return tuple(tuple(row) for row in self.affine.tolist())
+
 
 def build_grid(
     source: Grid, brain_XYZ: NDArray[np.bool_], config: PreprocessingConfig, *, is_aligned: bool
@@ -64,7 +69,7 @@ def build_grid(
     if config.grid == "matrix":
         assert config.matrix is not None
         return _divided(source, config.matrix)
-    common = _common(config.voxel_mm)
+    common = common_grid(config.voxel_mm)
     if is_aligned:
         return common
     shift_mm = _centre_mm(brain_XYZ, source.affine) - np.array(MNI_BRAIN_CENTRE_MM)
@@ -79,7 +84,8 @@ def _divided(source: Grid, shape: tuple[int, int, int]) -> Grid:
     return Grid(shape=shape, affine=source.affine @ to_source)
 
 
-def _common(voxel_mm: float) -> Grid:
+def common_grid(voxel_mm: float) -> Grid:
+    """Return the grid of cubes of an edge that covers MNI152, as laid on the template."""
     low, high = np.array(MNI_EXTENT_MM).T
     counts = np.ceil((high - low) / voxel_mm - 1e-9).astype(int)
     affine = np.diag([voxel_mm, voxel_mm, voxel_mm, 1.0])

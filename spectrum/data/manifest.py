@@ -108,6 +108,10 @@ class ShardRun(FrozenConfig):
     shape_SHW: tuple[int, int, int]
     """Slices, rows and columns of a volume after the recipe."""
 
+    affine: tuple[tuple[float, float, float, float], ...] | None = None
+    """Rows of the way from indices X, Y, Z after the recipe to millimetres; None in sets that an
+    earlier version made."""
+
     image_sha256: str
     """Digest of the image file."""
 

@@ -253,7 +253,8 @@ def _make(job: RunJob) -> RunOutcome:
     result = finish_recipe(piece.spatial, tr_s=job.tr_s, config=job.recipe, surroundings=known)
     quality = with_displacement(piece.quality, _displacement(job, piece))
     volume_quality = {name: quality.volume[name][first:] for name in VOLUME_QUALITY_NAMES}
-    run = _describe(job, facts, result, sha256s).model_copy(update={"quality": quality.run})
+    numbers = {"quality": quality.run, "affine": piece.spatial.grid.rows}
+    run = _describe(job, facts, result, sha256s).model_copy(update=numbers)
     content = content_digest(run, result.slices_VSHW, volume_quality)
     run = run.model_copy(update={"content_sha256": content})
     path = piece_path(Path(job.folder), run.key, run.fingerprint)

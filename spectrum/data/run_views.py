@@ -30,7 +30,15 @@ from spectrum.data.spatial_pieces import SpatialPiece, read_spatial, spatial_pat
 from spectrum.errors import DataError
 from spectrum.targets import Target
 
-__all__ = ["RunSources", "RunView", "Volume", "sources_of_set", "sources_of_table", "view_run"]
+__all__ = [
+    "RunSources",
+    "RunView",
+    "Volume",
+    "mean_on_grid",
+    "sources_of_set",
+    "sources_of_table",
+    "view_run",
+]
 
 CARPET_VOXELS: Final = 400
 """Voxels in a carpet: as many as a figure has rows for."""
@@ -151,6 +159,21 @@ def _plain_fingerprint(run: ShardRun, recipe: PreprocessingConfig) -> str:
 
 def _known(path: Path | None) -> tuple[Path, ...]:
     return () if path is None else (path,)
+
+
+def mean_on_grid(shards: ShardSet) -> Floats | None:
+    """Return the mean over volumes of the first run whose spatial part is kept, X, Y, Z.
+
+    None where none is kept, as after ``spectrum shards prune``.
+    """
+    sources = sources_of_set(shards)
+    for run in shards.manifest.runs:
+        piece = read_spatial(sources[str(run.key)].spatial)
+        if piece is not None:
+            mean_XYZ = np.zeros(piece.spatial.grid.shape, dtype=np.float32)
+            mean_XYZ.T[piece.spatial.inside_XYZ.T] = piece.spatial.signals_VN.mean(axis=0)
+            return mean_XYZ
+    return None
 
 
 def view_run(shards: ShardSet, run: ShardRun, sources: RunSources) -> RunView:

@@ -31,6 +31,7 @@ __all__ = [
     "Pruned",
     "StoredSet",
     "evictions",
+    "find_by_content",
     "list_sets",
     "mark_used",
     "prune_sets",
@@ -108,6 +109,16 @@ def list_sets(root: Path) -> tuple[StoredSet, ...]:
     found = (_describe(folder) for folder in folders if not folder.name.startswith("."))
     sets = (stored for stored in found if stored is not None)
     return tuple(sorted(sets, key=lambda stored: (-stored.used_s, stored.path.name)))
+
+
+def find_by_content(content_hash: str, roots: Iterable[Path]) -> Path | None:
+    """Return the folder of the first finished set with a content hash, or None."""
+    for root in roots:
+        for stored in list_sets(root):
+            with suppress(ShardError):
+                if read_manifest(stored.path).content_hash == content_hash:
+                    return stored.path
+    return None
 
 
 def _describe(folder: Path) -> StoredSet | None:

@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from spectrum.data.manifest import ShardRun, read_manifest
+from spectrum.data.manifest import ShardRun
 from spectrum.data.run_views import RunSources, sources_of_set, view_run
 from spectrum.data.shards import ShardSet
-from spectrum.data.store import list_sets
+from spectrum.data.store import find_by_content
 from spectrum.errors import ShardError
 from spectrum.report.run_facts import recipe_text, run_problems
 from spectrum.report.run_figure import draw_strips
@@ -67,13 +67,14 @@ def pipeline_slices(study: StudyView, roots: Sequence[Path]) -> PipelineSlices:
     content = str((study.manifest.get("data") or {}).get("content") or "")
     if not content:
         return PipelineSlices(reason="The study does not say which shard set it used.")
-    shards = _find_set(content, roots)
-    if shards is None:
+    found = find_by_content(content, roots)
+    if found is None:
         return PipelineSlices(
             reason="The shards of this study are not here, so no slices are shown. With the folder"
             " that holds them, spectrum report STUDY --shards FOLDER shows them."
         )
     try:
+        shards = ShardSet.open(found)
         runs = tuple(_iter_slices(shards))
     except (ShardError, OSError) as err:
         return PipelineSlices(reason=f"The shards of this study cannot be read: {err}")
@@ -82,17 +83,6 @@ def pipeline_slices(study: StudyView, roots: Sequence[Path]) -> PipelineSlices:
         recipe=recipe_text(shards.manifest.recipe),
         left_out=datasets_left_out(shards.manifest.runs),
     )
-
-
-def _find_set(content: str, roots: Sequence[Path]) -> ShardSet | None:
-    for root in roots:
-        for stored in list_sets(root):
-            try:
-                if read_manifest(stored.path).content_hash == content:
-                    return ShardSet.open(stored.path)
-            except ShardError:
-                continue
-    return None
 
 
 def chosen_runs(runs: Sequence[ShardRun]) -> tuple[tuple[ShardRun, str], ...]:

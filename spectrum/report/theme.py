@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-__all__ = ["DARK", "LIGHT", "FigureMaker", "Theme", "clean", "new_figure", "render"]
+__all__ = ["DARK", "LIGHT", "FigureMaker", "Theme", "clean", "new_canvas", "new_figure", "render"]
 
 WIDTH_IN: Final = 7.6
 PNG_DPI: Final = 160
@@ -73,6 +73,13 @@ def new_figure(
     figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, **more)
+
+
+def new_canvas(height_in: float) -> Figure:
+    """Return an empty figure as wide as the page, whose axes are placed by hand."""
+    figure = Figure(figsize=(WIDTH_IN, height_in))
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def clean(axes: Axes, theme: Theme, *, grid: Literal["x", "y", "none"] = "y") -> None:

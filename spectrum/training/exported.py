@@ -30,6 +30,7 @@ from spectrum.training.checkpoints import (
 
 __all__ = [
     "FOLDS_NAME",
+    "MODEL_NAME",
     "ExportedFold",
     "ExportedModel",
     "ModelHeader",

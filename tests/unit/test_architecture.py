@@ -19,6 +19,7 @@ FILES = sorted(
 
 DOORWAYS = {
     "aim": ("tracking",),
+    "captum": ("model/attention_maps.py",),
     "SimpleITK": ("data/registration/itk.py",),
     "timm": ("model/encoder.py", "model/weights.py"),
     "optuna": ("search/optuna_study.py", "search/pruning.py", "search/regret.py"),
