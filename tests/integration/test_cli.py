@@ -146,6 +146,7 @@ def _flags(command: typer.core.TyperGroup | object, name: str) -> dict[str, list
 
 def test_the_flags_of_the_command_line_are_these() -> None:
     assert _flags(typer.main.get_command(app), "") == {
+        "attention": ["--json", "--method", "--out", "--region", "--sequences", "--shards"],
         "audit": [
             "--json",
             "--multi-echo",
