@@ -6,6 +6,7 @@ volumes, which trials keep in memory, and how many steps a trial has (``spectrum
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -82,8 +83,8 @@ def probe_fit(
         begin_s = clock() - begin
         rounds = list(_timed_epochs(fit, begin + budget_s, clock))
     return ProbedSeconds(
-        step_s=min(step for step, _ in rounds),
-        evaluation_s=min(evaluation for _, evaluation in rounds),
+        step_s=statistics.median(step for step, _ in rounds),
+        evaluation_s=statistics.median(evaluation for _, evaluation in rounds),
         begin_s=begin_s,
         batch_size=config.training.batch_size,
         evaluation_batch_size=len(fold.validation),

@@ -97,7 +97,7 @@ class KillableStudy:
                 continue
             reported = len({record.epoch for record in folder.read_records(number)})
             kept = [
-                json.loads(state.read_text())["epoch"]
+                json.loads(state.read_text())["content"]["epoch"]
                 for state in (path / STATE_NAME).glob("*/state.json")
             ]
             yield max(0, reported - min(kept, default=0))
