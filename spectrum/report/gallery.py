@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from spectrum.errors import ConfigError, TargetError
+from spectrum.records import Prediction
+from spectrum.report.answers import draw_calibration, draw_confusions, draw_roc
 from spectrum.report.curves import draw_losses, draw_score_curves
 from spectrum.report.facts import dataset_scores, references
+from spectrum.report.overview import draw_parallel, draw_timeline, timed
 from spectrum.report.slices import draw_importance, draw_slices
 from spectrum.report.standing import draw_confusion, draw_datasets, draw_standing
 from spectrum.report.theme import FigureMaker
+from spectrum.scores.curves import RocCurve, roc_of_class
 from spectrum.search.view import StudyView
 
 __all__ = ["study_figures"]
@@ -19,11 +23,18 @@ __all__ = ["study_figures"]
 Gallery = dict[str, tuple[str, FigureMaker]]
 
 
-def study_figures(study: StudyView, *, importance: Mapping[str, float]) -> Gallery:
+def study_figures(
+    study: StudyView,
+    *,
+    importance: Mapping[str, float],
+    by_method: Mapping[str, Mapping[str, float]],
+) -> Gallery:
     """Return what can be drawn of a study, by name: a description and the figure's maker."""
     return {
         **_of_best(study),
+        **_of_answers(study),
         **_of_learning(study),
+        **_of_importance(by_method),
         **_of_search(study, importance),
     }
 
@@ -55,6 +66,63 @@ def _of_best(study: StudyView) -> Gallery:
     return figures
 
 
+def _of_answers(study: StudyView) -> Gallery:
+    """Return the figures of what the selected trial says of each held-out unit."""
+    from spectrum.scores import calibration_bins, further_metrics
+
+    best = study.best
+    predictions = study.predictions_of(best["number"]) if best is not None else ()
+    classes = _classes(best) if best is not None else ()
+    if not predictions or not classes:
+        return {}
+    metrics = further_metrics(predictions, classes)
+    figures: Gallery = {
+        "calibration": (
+            f"How often answers are right, by their probability; error {metrics['ece']:.3f}.",
+            partial(
+                draw_calibration,
+                bins=calibration_bins(predictions, classes),
+                error=metrics["ece"],
+            ),
+        )
+    }
+    curves, first = _roc_curves(predictions, classes)
+    if curves:
+        told = ", ".join(f"{name} {curve.auc:.3f}" for name, curve in curves.items())
+        figures["roc"] = (
+            f"ROC curves with the area under each: {told}.",
+            partial(draw_roc, curves=curves, first=first),
+        )
+    tables = {name: one["confusion"] for name, one in metrics.get("by_dataset", {}).items()}
+    if tables:
+        figures["confusions"] = (
+            f"Confusion tables over {', '.join(classes)} of each data set: {tables}.",
+            partial(draw_confusions, classes=classes, counts=tables),
+        )
+    return figures
+
+
+MAX_CURVES = 8
+"""ROC curves beside the pooled one; more cannot be told apart."""
+
+
+def _roc_curves(
+    predictions: Sequence[Prediction], classes: tuple[str, ...]
+) -> tuple[dict[str, RocCurve], str]:
+    """Return for two classes the last one's curves, pooled and by data set; else each class's."""
+    if len(classes) > 2:
+        asked = {name: (predictions, name) for name in classes[:MAX_CURVES]}
+        first = ""
+    else:
+        datasets = dict.fromkeys(prediction.dataset for prediction in predictions)
+        first, name = f"{classes[-1]}, all", classes[-1]
+        of = {d: [p for p in predictions if p.dataset == d] for d in list(datasets)[:MAX_CURVES]}
+        asked = {first: (predictions, name)}
+        asked |= {d: (part, name) for d, part in of.items()} if len(datasets) > 1 else {}
+    found = {label: roc_of_class(part, classes, name) for label, (part, name) in asked.items()}
+    return {label: curve for label, curve in found.items() if curve is not None}, first
+
+
 def _of_learning(study: StudyView) -> Gallery:
     curves = {line["number"]: study.records_of(line["number"]) for line in study.lines}
     curves = {number: records for number, records in curves.items() if records}
@@ -73,17 +141,45 @@ def _of_learning(study: StudyView) -> Gallery:
     return figures
 
 
+def _of_importance(by_method: Mapping[str, Mapping[str, float]]) -> Gallery:
+    if not by_method:
+        return {}
+    told = "; ".join(
+        f"{method}: " + ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
+        for method, shares in by_method.items()
+    )
+    return {
+        "importance": (
+            f"Importance of parameters. {told}.",
+            partial(draw_importance, by_method=by_method),
+        )
+    }
+
+
 def _of_search(study: StudyView, importance: Mapping[str, float]) -> Gallery:
     figures: Gallery = {}
-    if importance:
-        figures["importance"] = (
-            "Importance of " + ", ".join(f"{k} {v:.2f}" for k, v in importance.items()) + ".",
-            partial(draw_importance, importance=importance),
+    rows = timed(study.lines)
+    if len(rows) > 1:
+        figures["timeline"] = (
+            f"When each of {len(rows)} trials ran, by how it ended.",
+            partial(draw_timeline, rows=rows),
         )
     parameters = (study.manifest.get("space") or {}).get("parameters") or {}
     searched = dict.fromkeys(path for line in study.lines for path in line["params"])
     paths = sorted(searched, key=lambda path: -importance.get(path, 0.0))
     scored = [line for line in study.lines if (line.get("score") or {}).get("value") is not None]
+    logarithmic = frozenset(p for p in paths if _is_logarithmic(parameters.get(p)))
+    if paths and len(study.complete) > 1 and study.best is not None:
+        figures["parallel"] = (
+            f"Each complete trial as a line through {', '.join(paths)}, coloured by score.",
+            partial(
+                draw_parallel,
+                lines=study.complete,
+                paths=paths,
+                logarithmic=logarithmic,
+                best=study.best["number"],
+            ),
+        )
     if paths and scored:
         figures["slices"] = (
             f"Score of each trial against {', '.join(paths)}.",
@@ -91,7 +187,7 @@ def _of_search(study: StudyView, importance: Mapping[str, float]) -> Gallery:
                 draw_slices,
                 lines=scored,
                 paths=paths,
-                logarithmic=frozenset(p for p in paths if _is_logarithmic(parameters.get(p))),
+                logarithmic=logarithmic,
                 floor=_floor(study),
             ),
         )
@@ -122,13 +218,18 @@ def _confusion(
     return [str(name) for name in metrics.get("classes") or range(len(counts))], counts
 
 
-def _metrics_of_predictions(study: StudyView, line: Mapping[str, Any]) -> Mapping[str, Any]:
-    from spectrum.scores import further_metrics
+def _classes(line: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the classes of a trial's target; nothing where its file is not here."""
     from spectrum.targets import read_target
 
-    predictions = study.predictions_of(line["number"])
     try:
-        classes = read_target(str(line["config"].get("target"))).classes
+        return read_target(str(line["config"].get("target"))).classes
     except (ConfigError, TargetError):
-        return {}
-    return further_metrics(predictions, classes) if predictions else {}
+        return ()
+
+
+def _metrics_of_predictions(study: StudyView, line: Mapping[str, Any]) -> Mapping[str, Any]:
+    from spectrum.scores import further_metrics
+
+    predictions, classes = study.predictions_of(line["number"]), _classes(line)
+    return further_metrics(predictions, classes) if predictions and classes else {}

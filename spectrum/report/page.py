@@ -34,6 +34,8 @@ from spectrum.report.labels import recipe_warnings
 from spectrum.report.pipeline_slices import pipeline_slices
 from spectrum.report.templates import FOLDER, page_environment
 from spectrum.report.theme import DARK, LIGHT, FigureMaker, render
+from spectrum.search.savings import savings
+from spectrum.search.shapley import ShapleyShares, shapley_shares
 from spectrum.search.view import StudyView, view_study
 
 __all__ = ["write_report"]
@@ -86,14 +88,15 @@ def write_report(
             "Continue the search with --resume."
         )
     shares = _importances(study_folder) if importance is None else dict(importance)
-    makers = study_figures(study, importance=shares)
+    by_method, shapley = _further_shares(study, shares)
+    makers = study_figures(study, importance=shares, by_method=by_method)
     out = study_folder / "report"
     pictures = _write_figures(makers, out / "figures")
     roots = [study_folder.resolve().parent.parent / "shards"]
     slices = pipeline_slices(study, [shards_root, *roots] if shards_root else roots)
     for place, run in enumerate(slices.runs):
         (out / "figures" / f"brain-{place}.png").write_bytes(run.png)
-    context = {**_context(study, shares, pictures), "brain": slices}
+    context = {**_context(study, shares, pictures), "brain": slices, "shapley": shapley}
     text = _environment().get_template("page.html").render(context)
     page = out / "index.html"
     write_whole(page, text.encode())
@@ -101,11 +104,29 @@ def write_report(
 
 
 def _importances(study_folder: Path) -> dict[str, float]:
-    from spectrum.search.optuna_study import importances
+    from spectrum.search.importance import importances
 
     if not (study_folder / "optuna.journal").is_file():
         return {}
     return importances(study_folder)
+
+
+def _further_shares(
+    study: StudyView, shares: Mapping[str, float]
+) -> tuple[dict[str, Mapping[str, float]], ShapleyShares | None]:
+    """Return shares by method, and the Shapley ones with how far they can be trusted."""
+    from spectrum.search.importance import MIN_TRIALS_FOR_IMPORTANCE, importances
+
+    found: dict[str, Mapping[str, float]] = {"PED-ANOVA": shares} if shares else {}
+    if (study.path / "optuna.journal").is_file():
+        fanova = importances(study.path, method="fanova")
+        found |= {"fANOVA": fanova} if fanova else {}
+    complete = study.complete
+    if len(complete) < MIN_TRIALS_FOR_IMPORTANCE:
+        return found, None
+    points = [line["params"] for line in complete]
+    shapley = shapley_shares(points, [line["score"]["value"] for line in complete])
+    return found | ({"Shapley": shapley.shares} if shapley else {}), shapley
 
 
 def _write_figures(
@@ -154,6 +175,7 @@ def _context(
         "num_rows_left_out": max(0, len(rows) - MAX_ROWS),
         "causes": [row for row in rows if row.cause],
         "importance": importance,
+        "saved": savings(study.lines),
         "pictures": pictures,
         "problems": problems(study.manifest),
         "warnings": _warnings(study),

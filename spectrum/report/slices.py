@@ -22,21 +22,30 @@ MAX_SLICES = 12
 Lines = Sequence[Mapping[str, Any]]
 
 
-def draw_importance(theme: Theme, *, importance: Mapping[str, float]) -> Figure:
-    """Draw the share of the score's variance that each parameter explains, largest first."""
-    ordered = sorted(importance.items(), key=lambda item: (-item[1], item[0]))
-    figure, axes = new_figure(0.6 + 0.27 * len(ordered))
-    values = [value for _, value in ordered]
-    axes.barh(range(len(ordered)), values, color=theme.best, height=0.62)
-    for place, value in enumerate(values):
-        axes.annotate(
-            f"{value:.2f}", (value, place), (4, 0), textcoords="offset points", va="center"
-        )
-    axes.set_yticks(range(len(ordered)), [name for name, _ in ordered])
+def draw_importance(theme: Theme, *, by_method: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Draw the share of each parameter by each method, ordered by the first method."""
+    first = next(iter(by_method.values()))
+    paths = dict.fromkeys(name for shares in by_method.values() for name in shares)
+    ordered = sorted(paths, key=lambda name: (-first.get(name, 0.0), name))
+    figure, axes = new_figure(0.8 + (0.14 + 0.15 * len(by_method)) * len(ordered))
+    height = 0.8 / len(by_method)
+    for row, (method, shares) in enumerate(by_method.items()):
+        places = [at + (row - (len(by_method) - 1) / 2) * height for at in range(len(ordered))]
+        values = [shares.get(name, 0.0) for name in ordered]
+        axes.barh(places, values, color=theme.cycle[row], height=height * 0.9, label=method)
+        for name, value, place in zip(ordered, values, places, strict=True):
+            told = f"{value:.2f}" if name in shares else "not asked"
+            axes.annotate(
+                told, (value, place), (4, 0), textcoords="offset points", va="center", fontsize=7
+            )
+    axes.set_yticks(range(len(ordered)), ordered)
     axes.set_ylim(len(ordered) - 0.4, -0.6)
-    axes.set_xlim(0, max(*values, 0.01) * 1.12)
+    axes.set_xlim(
+        0, max(v for shares in by_method.values() for v in (*shares.values(), 0.01)) * 1.12
+    )
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("importance, sums to 1")
+    axes.set_xlabel("importance, sums to 1 within a method")
+    figure.legend(loc="outside upper left", ncols=len(by_method))
     clean(axes, theme, grid="x")
     return figure
 

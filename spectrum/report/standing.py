@@ -9,11 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from spectrum.report.facts import Reference
 from spectrum.report.theme import Theme, clean, new_figure
 
-__all__ = ["draw_confusion", "draw_datasets", "draw_standing"]
+__all__ = ["draw_confusion", "draw_datasets", "draw_standing", "shade_table"]
 
 NAMES = {"default": "default configuration", "majority": "majority class"}
 
@@ -106,17 +107,22 @@ def draw_confusion(
 ) -> Figure:
     """Draw the confusion table: counts as numbers, the share of each true class as shade."""
     table = np.array(counts, dtype=float)
-    share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     figure, axes = new_figure(0.9 + 0.5 * len(classes))
+    shade_table(axes, theme, table)
+    axes.set_xticks(range(len(classes)), classes)
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    return figure
+
+
+def shade_table(axes: Axes, theme: Theme, table: NDArray[np.float64]) -> None:
+    """Draw the counts of a confusion table, (K, K), shaded by the share of the true class."""
+    share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     shades = LinearSegmentedColormap.from_list("shades", [theme.ground, theme.best])
     axes.imshow(share, cmap=shades, vmin=0, vmax=1, aspect="equal")
     for (row, column), count in np.ndenumerate(table):
         ink = theme.ground if share[row, column] > 0.5 else theme.ink
         axes.text(column, row, f"{count:.0f}", ha="center", va="center", color=ink)
-    axes.set_xticks(range(len(classes)), classes)
-    axes.set_yticks(range(len(classes)), classes)
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class")
     axes.tick_params(length=0)
     axes.spines[:].set_color(theme.faint)
-    return figure

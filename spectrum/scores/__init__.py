@@ -4,7 +4,8 @@ The score is defined here and nowhere else. Not here: where predictions come fro
 (``spectrum.evaluation``), which is scored by the same function.
 """
 
+from spectrum.scores.curves import calibration_bins, roc_of_class
 from spectrum.scores.metrics import further_metrics
 from spectrum.scores.pooled import score_predictions
 
-__all__ = ["further_metrics", "score_predictions"]
+__all__ = ["calibration_bins", "further_metrics", "roc_of_class", "score_predictions"]

@@ -35,16 +35,13 @@ from spectrum.search.pruning import bracket_of, is_hopeless, rules_of
 from spectrum.search.regret import regret_bound
 from spectrum.search.space import SearchSpace
 
-__all__ = ["Outcome", "Proposal", "TrialJournal", "importances", "sample_points"]
+__all__ = ["STUDY_NAME", "Outcome", "Proposal", "TrialJournal", "sample_points", "storage_of"]
 
 Outcome = Literal["complete", "pruned", "failed"]
 """How a trial ended."""
 
 STUDY_NAME: Final = "spectrum"
 """Name inside the journal; the folder names the study."""
-
-MIN_TRIALS_FOR_IMPORTANCE: Final = 6
-"""Finished trials below which importances would be noise."""
 
 TOLD_FROM: Final = "told from"
 """Attribute of a trial that another study ran: which one."""
@@ -112,9 +109,9 @@ class TrialJournal:
         ways = [_way(HIGHER_IS_BETTER[name]) for name in self._objectives]
         if not must_exist:
             return optuna.create_study(
-                study_name=STUDY_NAME, storage=_storage(path), directions=ways, sampler=sampler
+                study_name=STUDY_NAME, storage=storage_of(path), directions=ways, sampler=sampler
             )
-        study = optuna.load_study(study_name=STUDY_NAME, storage=_storage(path), sampler=sampler)
+        study = optuna.load_study(study_name=STUDY_NAME, storage=storage_of(path), sampler=sampler)
         found = [direction.name.lower() for direction in study.directions]
         if ways != found:
             raise ValueError(f"its objectives are to be {found}, those of the study {ways}")
@@ -366,33 +363,6 @@ def sample_points(space: SearchSpace, number: int, *, seed: int = 0) -> list[dic
     return [space.point(study.ask()) for _ in range(number)]
 
 
-def importances(study_folder: Path) -> dict[str, float]:
-    """Return how much each parameter matters, by config path, the most important first.
-
-    PED-ANOVA (Watanabe et al. 2023) over the complete trials; the values add up to 1. Empty where
-    too few trials are complete, or all scored the same.
-    """
-    path = study_folder / "optuna.journal"
-    if not path.is_file():
-        raise SearchError(
-            f"{study_folder} holds no optuna.journal. Give the folder of a study, such as "
-            "studies/quickstart."
-        )
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.load_study(study_name=STUDY_NAME, storage=_storage(path))
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if (
-        len(complete) < MIN_TRIALS_FOR_IMPORTANCE
-        or len({trial.values[0] for trial in complete}) < 2
-    ):
-        return {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = optuna.importance.get_param_importances(
-            study, target=lambda trial: trial.values[0]
-        )
-        return {name: float(value) for name, value in found.items()}
-
-
-def _storage(path: Path) -> JournalStorage:
+def storage_of(path: Path) -> JournalStorage:
+    """Return the storage of a study's journal."""
     return JournalStorage(JournalFileBackend(str(path)))

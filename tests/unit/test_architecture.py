@@ -22,7 +22,12 @@ DOORWAYS = {
     "captum": ("model/attention_maps.py",),
     "SimpleITK": ("data/registration/itk.py",),
     "timm": ("model/encoder.py", "model/weights.py"),
-    "optuna": ("search/optuna_study.py", "search/pruning.py", "search/regret.py"),
+    "optuna": (
+        "search/importance.py",
+        "search/optuna_study.py",
+        "search/pruning.py",
+        "search/regret.py",
+    ),
     "pyarrow.parquet": ("data/shard_files.py", "data/shards.py"),
     "ray.data": ("data/fan_out.py",),
     "ray.train": ("training/workers.py",),

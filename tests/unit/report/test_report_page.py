@@ -23,13 +23,18 @@ from tests.unit.report.planted_study import (
 
 IMPORTANCE = {"optimizer.lr": 0.7, "preprocessing.fwhm_mm": 0.2, "model.patch_pooling": 0.1}
 FIGURES = {
+    "calibration",
     "confusion",
+    "confusions",
     "datasets",
     "importance",
     "learning",
     "losses",
+    "parallel",
+    "roc",
     "slices",
     "standing",
+    "timeline",
 }
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -145,6 +150,15 @@ def test_without_a_journal_importance_is_honestly_absent(tmp_path: Path) -> None
     page = Page(write_report(folder).read_text())
     assert "Importance of parameters is not shown: too few trials finished" in page.text
     assert not (folder / "report" / "figures" / "importance.svg").exists()
+
+
+def test_a_single_trial_is_compared_with_no_other(tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "one", trials=planted_trials()[:1])
+    page = Page(write_report(folder).read_text())
+    assert page.open == []
+    figures = {path.stem for path in (folder / "report" / "figures").glob("*.svg")}
+    assert figures.isdisjoint({"importance", "parallel", "timeline"})
+    assert {"roc", "calibration", "standing"} <= figures
 
 
 def test_a_study_in_which_every_trial_failed_tells_why(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import pytest
 
 from spectrum.errors import SearchError
 from spectrum.search.folder import StudyFolder
+from spectrum.search.importance import importances
 from spectrum.search.json_lines import cut_torn_tail, read_lines, write_json
 from spectrum.search.manifest import build_manifest, refuse_change
-from spectrum.search.optuna_study import importances
 from spectrum.search.trial_json import record_from_json, record_to_json
 from tests.unit.search.drive import drive
 from tests.unit.search.fakes import ListTracker, epoch_record, small_space
