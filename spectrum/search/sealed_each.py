@@ -27,7 +27,7 @@ from spectrum.search.json_lines import (
 from spectrum.search.openings import Openings
 from spectrum.search.sealing import sealable_datasets
 from spectrum.search.space import SearchSpace
-from spectrum.search.unsealing import OnEpoch, unseal_study
+from spectrum.search.unsealing import OnEpoch, check_is_over, unseal_study
 from spectrum.targets import read_target
 
 __all__ = ["EACH", "SealedEach", "plan_each", "read_each", "unseal_each", "write_each"]
@@ -117,8 +117,8 @@ def unseal_each(
 ) -> dict[str, Any]:
     """Open the seal of every study, and score all sealed people together.
 
-    A study that was opened as often as this asks for is not opened again, so that what is cut
-    short goes on.
+    None is opened before all are over. A study that was opened as often as this asks for is not
+    opened again, so that what is cut short goes on.
 
     Parameters
     ----------
@@ -143,18 +143,20 @@ def unseal_each(
             f"{last['num_subjects']} subjects, p = {last['p']:.4f}. A further "
             "look weighs less: give --again to take it, which is noted and corrects p."
         )
+    opened = {dataset: _opened(group.study(dataset)) for dataset in group.study_of}
+    for dataset, found in opened.items():
+        if len(found) <= len(earlier):
+            check_is_over(group.study(dataset))
     lines: dict[str, Mapping[str, Any]] = {}
-    for dataset in group.study_of:
-        study = group.study(dataset)
-        opened = Openings(study).lines if study.is_dir() else []
-        if len(opened) > len(earlier):
-            lines[dataset] = opened[-1]
+    for dataset, found in opened.items():
+        if len(found) > len(earlier):
+            lines[dataset] = found[-1]
             continue
         lines[dataset] = unseal_study(
-            study,
+            group.study(dataset),
             roots,
             shards_root=shards_root,
-            again=bool(opened),
+            again=bool(found),
             on_epoch=on_epoch,
             clock=clock,
         ).line
@@ -170,6 +172,10 @@ def unseal_each(
     }
     append_line(group.found, line)
     return line
+
+
+def _opened(study: Path) -> list[dict[str, Any]]:
+    return Openings(study).lines if study.is_dir() else []
 
 
 def _pooled(group: SealedEach, lines: Mapping[str, Mapping[str, Any]]) -> SealedScore:

@@ -39,7 +39,7 @@ from spectrum.search.view import StudyView, view_study
 from spectrum.targets import Target, read_target
 from spectrum.training.feeds import Sequences
 
-__all__ = ["OnEpoch", "Unsealed", "refit_config", "unseal_study"]
+__all__ = ["OnEpoch", "Unsealed", "check_is_over", "refit_config", "unseal_study"]
 
 FOLD_NAME: Final = "sealed"
 """Name of the one fold of a refit."""
@@ -124,6 +124,11 @@ def unseal_study(
         line = _score(study, seal, sides, opening, openings, on_epoch)
     told = (f"The opening of {cut.opened} was cut short and is finished now.",) if cut else ()
     return Unsealed(study=folder, line=line, notes=(*told, *sides.notes), refused=sides.refused)
+
+
+def check_is_over(folder: Path) -> None:
+    """Raise SearchError where a study has no result yet, or trials that are unfinished."""
+    _wanted(view_study(folder))
 
 
 def _wanted(view: StudyView) -> Wanted:

@@ -14,7 +14,7 @@ from spectrum.errors import ConfigError, SearchError
 from spectrum.evaluation.sealed_score import power_of_predictions, score_sealed
 from spectrum.records import Prediction
 from spectrum.search.json_lines import append_line, write_json
-from spectrum.search.openings import OPENINGS_NAME
+from spectrum.search.openings import OPENINGS_NAME, Openings
 from spectrum.search.sealed_each import SealedEach, plan_each, read_each, unseal_each, write_each
 from spectrum.search.sealing import UNSEALED_NAME
 from tests.tiny_bids import TASK
@@ -113,10 +113,13 @@ def test_all_people_are_scored_together_once(tmp_path: Path) -> None:
         unseal_each(group, [], shards_root=tmp_path / "shards")
 
 
-def test_what_was_opened_is_not_opened_again_and_what_is_missing_is_told(tmp_path: Path) -> None:
+def test_none_is_opened_before_all_are_over(tmp_path: Path) -> None:
     group = opened_group(tmp_path)
     for name in (OPENINGS_NAME, UNSEALED_NAME):
         (group.study("ds000017") / name).unlink()
     with pytest.raises(SearchError, match=r"joint-ds000017 holds no study"):
         unseal_each(group, [], shards_root=tmp_path / "shards")
-    assert not group.found.exists()
+    append_line(group.found, {"look": 1, "opened": "before"})
+    with pytest.raises(SearchError, match=r"joint-ds000002 holds no study"):
+        unseal_each(group, [], shards_root=tmp_path / "shards", again=True)
+    assert [len(Openings(group.study(name)).openings) for name in SIZES] == [1, 1, 0]
