@@ -26,7 +26,7 @@ def test_the_attention_notebook_runs_to_its_table_of_peaks(
 ) -> None:
     monkeypatch.setenv("SPECTRUM_NOTEBOOK_SUBJECTS", "1")
     monkeypatch.setenv("SPECTRUM_NOTEBOOK_EPOCHS", "1")
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("SPECTRUM_NOTEBOOK_FOLDER", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ANALYSIS.parent)]))
     notebook = nbformat.read(ANALYSIS / "attention.ipynb", as_version=4)
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute(cwd=str(tmp_path))
