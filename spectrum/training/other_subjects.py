@@ -19,7 +19,7 @@ from spectrum.errors import LeakageError
 from spectrum.training.exported import ExportedModel, ModelHeader
 from spectrum.training.predicting import Asked, Predicted, predict_table
 
-__all__ = ["OtherSubjects", "judgeable", "predict_other_subjects"]
+__all__ = ["OtherSubjects", "ask_other_subjects", "judgeable", "predict_other_subjects"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,16 +56,23 @@ def predict_other_subjects(
     LeakageError
         Where a subject is known under another name too, under which all models trained on it.
     """
-    told = predict_table(model, table, shards_root=shards_root, ask=_ask, **making)
+    told = predict_table(model, table, shards_root=shards_root, ask=ask_other_subjects, **making)
     return told.predictions
 
 
-def _ask(run: ShardRun, header: ModelHeader) -> Asked:
+def ask_other_subjects(run: ShardRun, header: ModelHeader) -> Asked:
+    """Choose the folds whose training sides hold no run of the run's person.
+
+    Raises
+    ------
+    LeakageError
+        Where there is none.
+    """
     folds = _folds_without({run.key.group, run.person or run.key.group}, header)
     if not folds:
         raise LeakageError(
-            f"{run.key.group} is also {run.person}, and every model of the study was trained on "
-            "that person. Leave this data set out of the evaluation."
+            f"Every model of the study was trained on {run.person or run.key.group}, under this "
+            f"or another name (run {run.key}). Leave this subject out of the evaluation."
         )
     return Asked(folds, seen=len(folds) < len(header.folds), held_out=True)
 
