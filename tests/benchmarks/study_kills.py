@@ -90,7 +90,7 @@ class KillableStudy:
     def _lost(self) -> Iterator[int]:
         """Yield for each unfinished trial the epochs reported that no state has."""
         folder = StudyFolder(self.path)
-        ended = {line["number"] for line in lines_of(self.path)}
+        ended = folder.read_trials()
         for path in folder.trials.glob("[0-9]*"):
             number = int(path.name)
             if number in ended:
