@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,12 +88,26 @@ def local_ray(
             logging_level=logging.ERROR,
             log_to_driver=False,
         )
-    except (RuntimeError, ConnectionError, ValueError) as err:
-        raise LaunchError(f"Ray did not start: {err}. See the logs under /tmp/ray.") from err
+    except Exception as err:
+        # Ray raises a bare Exception where a node is slow to start, and OSError for a long path.
+        raise LaunchError(_start_failed(err)) from err
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _start_failed(err: Exception) -> str:
+    folder = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray"
+    if "AF_UNIX" in str(err):
+        return (
+            f"Ray did not start: its sockets under {folder} would have longer paths than the "
+            "system takes. Set RAY_TMPDIR to a folder with a short path."
+        )
+    return (
+        f"Ray did not start: {str(err).strip()}. A busy machine may need a second attempt; the "
+        f"logs are in {folder}."
+    )
 
 
 def require_token(folder: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +48,20 @@ def test_a_token_that_others_can_read_is_refused(
     token.chmod(0o644)
     with pytest.raises(LaunchError, match="chmod 600"):
         launch.require_token(tmp_path)
+
+
+def test_a_start_of_ray_that_fails_is_one_sentence(tmp_path: Path) -> None:
+    script = "from spectrum.launch import local_ray\nwith local_ray(num_cpus=1): pass"
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    environment = os.environ | {"RAY_TMPDIR": str(deep), "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("Set RAY_TMPDIR to a folder with a short path.")
+    assert "LaunchError: Ray did not start" in done.stderr
