@@ -182,7 +182,11 @@ class StudyDriver:
         self._at("started", number)
 
     def should_stop(self, number: int, record: TrialEpochRecord) -> bool:
-        """Take an epoch that is not the last; return whether the trial stops here."""
+        """Take an epoch that is not the last; return whether the trial stops here.
+
+        After a kill epochs are told again, beside rivals that came since. A trial that went on
+        from one then is not stopped at it now, as it would lose what it has trained.
+        """
         trial = self._live[number]
         score = record.score.value
         if not math.isfinite(score):
@@ -191,7 +195,10 @@ class StudyDriver:
         if trial.rerun is not None:
             return False
         is_step = is_pruning_step(record, self._space.default_config.training.fold_order)
+        went_on = self._journal.went_past(number, record.epoch)
         is_hopeless = self._journal.report(number, epoch=record.epoch, value=score)
+        if went_on:
+            return False
         if is_hopeless and is_step:
             trial.stopped_by = "epochs"
         elif number and record.ends_fold and self._is_behind(record):

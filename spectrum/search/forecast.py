@@ -7,6 +7,7 @@ trials that train all their epochs, so that early stopping makes a search shorte
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -162,12 +163,16 @@ class StepTimes:
         )
 
     def seconds_of(self, cost: PointCost) -> float:
-        """Return the seconds of a trial that trains all epochs of all folds."""
+        """Return the seconds of a trial that trains all epochs of all folds.
+
+        Several workers share each batch; what they wait for each other is not counted.
+        """
         work, gflop = cost.workload, cost.flops_per_sequence / GIGA
         steps_s = self._rate(self.step_rates, gflop) * cost.gflop_of_step * sum(cost.steps_of_fold)
         passes_s = self._rate(self.pass_rates, gflop) * gflop * sum(work.validation_of_fold)
-        epochs = cost.config.training.num_epochs
-        return epochs * (steps_s + passes_s) + self.begin_s * len(work.training_of_fold)
+        training = cost.config.training
+        epochs_s = training.num_epochs * (steps_s + passes_s) / training.workers
+        return epochs_s + self.begin_s * len(work.training_of_fold)
 
     def _rate(self, rates: tuple[float, ...], gflop: float) -> float:
         log_rate = np.interp(np.log(gflop), np.log(self.sizes), np.log(np.maximum(rates, LEAST)))
@@ -317,14 +322,27 @@ def forecast(
     probed = probe_points(costs, machine.probe, has_gpu=machine.has_gpu)
     times = StepTimes.fitted(probed)
     seconds = [times.seconds_of(cost) for cost in costs]
-    hours = statistics.fmean(seconds) / SECONDS_PER_HOUR / (machine.num_concurrent or 1)
+    hours = statistics.fmean(seconds) / SECONDS_PER_HOUR
+    at_a_time = _at_a_time(costs, seconds, machine)
     return {
         **told,
         "seconds_per_trial": _spread([round(value, 2) for value in seconds]),
-        "hours": num_trials * hours,
-        "rerun_hours": reruns * hours,
+        "hours": math.ceil(num_trials / at_a_time) * hours,
+        "rerun_hours": math.ceil(reruns / at_a_time) * hours,
         "probe": {"seconds": round(clock() - begin, 2), "steps": _steps(probed)},
     }
+
+
+def _at_a_time(costs: Sequence[PointCost], seconds: Sequence[float], machine: Machine) -> float:
+    """Return how many trials of the space run at a time on average, >= 1.
+
+    The machine tells it of trials of the fewest workers; the others take more of its places, each
+    for as long as it runs.
+    """
+    workers = [cost.config.training.workers for cost in costs]
+    places = (machine.num_concurrent or 1) * min(workers)
+    worker_seconds = [count * each for count, each in zip(workers, seconds, strict=True)]
+    return max(1.0, places * sum(seconds) / sum(worker_seconds))
 
 
 def _steps(probed: Sequence[tuple[PointCost, ProbedSeconds]]) -> list[dict[str, float]]:

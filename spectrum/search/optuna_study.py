@@ -177,6 +177,10 @@ class TrialJournal:
         point = self._space.point(trial)
         return Proposal(number=trial.number, point=point, asked=_digest(trial.params))
 
+    def went_past(self, number: int, epoch: int) -> bool:
+        """Return whether a trial has told of a later epoch, so that it was not stopped at this."""
+        return any(told > epoch for told in self._scores.get(number, {}))
+
     def report(self, number: int, *, epoch: int, value: float) -> bool:
         """Write the score of an epoch (from 0); return whether the trial should stop.
 

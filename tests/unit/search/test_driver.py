@@ -203,6 +203,27 @@ def test_a_trial_that_is_run_again_forgets_the_records_of_its_first_attempt(
     assert [r.epoch for r in folder.read_records(0)] == list(range(NUM_EPOCHS))
 
 
+def test_epochs_told_again_stop_no_trial_that_had_gone_on_from_them(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path / "s")
+    space = small_space(pruner={"rule": "median", "min_epochs": 1, "min_rivals": 1})
+    with folder.locked():
+        driver = StudyDriver(folder, space, ListTracker(), num_trials=3)
+        for number in range(3):
+            assert (driver.next_trial() or (-1,))[0] == number
+            driver.start(number)
+        assert not driver.should_stop(1, epoch_record(0, 0.4, finished=False))
+        assert not driver.should_stop(1, epoch_record(1, 0.4, finished=False))
+        for epoch in range(3):
+            assert not driver.should_stop(2, epoch_record(epoch, 0.9, finished=False))
+    with folder.locked():
+        again = StudyDriver(folder, space, ListTracker(), num_trials=3)
+        for number in range(3):
+            again.next_trial()
+            again.start(number)
+        assert not again.should_stop(1, epoch_record(0, 0.4, finished=False))
+        assert again.should_stop(1, epoch_record(1, 0.4, finished=False))
+
+
 @pytest.mark.parametrize("name", ["optuna.journal", "trials.jsonl"])
 def test_a_torn_last_line_is_cut_with_a_note_and_the_study_goes_on(
     tmp_path: Path, name: str

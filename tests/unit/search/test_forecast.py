@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from spectrum.config import TrialConfig
+from spectrum.config import TrialConfig, set_paths
 from spectrum.search.forecast import Machine, PointCost, StepTimes, Workload, reruns_at_most
 from spectrum.search.plan import plan_study
 from spectrum.search.space import SearchSpace, space_from_mapping
@@ -161,3 +161,42 @@ def test_the_probe_takes_every_kind_of_configuration(section: dict[str, Any]) ->
     found = probe_fit(TrialConfig.model_validate(given), (4, 6, 5), num_classes=3, budget_s=0.0)
     assert found.step_s >= 0.0
     assert found.evaluation_s > 0.0
+
+
+def hours_of(root: Path, workers: list[int], num_trials: int, num_concurrent: int | None) -> Any:
+    """Forecast trials of these workers, which only begin and step and train long."""
+    space = space_of({"training.workers": {"choice": workers}}, study={"rerun": {"top": 0}})
+    written = space.model_dump(by_alias=True, exclude_unset=True)
+    paths = {"training.workers": workers[0], "training.num_epochs": 5000}
+    space = space_from_mapping({**written, "base": set_paths(written["base"], paths)})
+    machine = Machine(num_concurrent=num_concurrent, probe=Linear())
+    return plan_study(
+        space, roots=[root], shards_root=root, num_trials=num_trials, machine=machine
+    )["cost"]
+
+
+@pytest.mark.parametrize(
+    ("workers", "num_concurrent", "num_trials", "rounds"),
+    [(1, 4, 3, 1), (1, 4, 4, 1), (1, 2, 5, 3), (2, 2, 3, 2), (1, None, 3, 3)],
+)
+def test_trials_take_whole_rounds_and_several_workers_share_their_steps(
+    tiny_bids: Callable[..., Path],
+    workers: int,
+    num_concurrent: int | None,
+    num_trials: int,
+    rounds: int,
+) -> None:
+    told = hours_of(tiny_bids(), [workers], num_trials, num_concurrent)
+    steps_s = told["gflop_of_trial"]["default"] * SECONDS_PER_GFLOP
+    expected_s = steps_s / workers + 2 * BEGIN_S
+    assert told["seconds_per_trial"]["default"] == pytest.approx(expected_s, rel=0.01)
+    assert told["hours"] * 3600 == pytest.approx(rounds * expected_s, rel=0.01)
+
+
+def test_trials_of_more_workers_are_shorter_and_fewer_at_a_time(
+    tiny_bids: Callable[..., Path],
+) -> None:
+    alone = hours_of(tiny_bids(), [1], 600, 6)
+    mixed = hours_of(tiny_bids(), [1, 3], 600, 6)
+    assert mixed["seconds_per_trial"]["least"] < 0.5 * alone["seconds_per_trial"]["least"]
+    assert mixed["hours"] == pytest.approx(alone["hours"], rel=0.05)
