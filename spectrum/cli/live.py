@@ -47,6 +47,11 @@ def _headline(status: StudyStatus) -> str:
         parts.append(f"best so far {status.best[1]:.3f} (trial {status.best[0]}, selected)")
     if status.floor is not None:
         parts.append(f"floor {status.floor:.3f}")
+    parts += [
+        f"{name} {score:.3f}"
+        for name, score in status.ladder.items()
+        if name not in ("dummy", "floor")
+    ]
     if status.seconds_left is not None:
         parts.append(f"{_time(status.seconds_left)} left")
     return ", ".join(parts)

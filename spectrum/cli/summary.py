@@ -32,6 +32,7 @@ def search_text(told: Mapping[str, Any]) -> str:
         if default
         else "default  did not finish",
         f"floor    {_with_interval(told['floor'])}  acquisition numbers only, same folds",
+        *_ladder(told.get("ladder")),
         f"majority {told['majority']['score']:.3f}",
         f"chance   {best['chance']:.3f}",
         *_front(told),
@@ -64,6 +65,16 @@ def _rerun_lines(
             if beside and 0 in selection["beside"] and beside["mean"] > best["rerun"]["mean"]
             else []
         ),
+    ]
+
+
+def _ladder(rungs: Mapping[str, Any] | None) -> list[str]:
+    """Tell what simpler models score, or that none was fitted."""
+    if not rungs:
+        return ["ladder   no simpler model was fitted"]
+    return [
+        f"{name:8} {_with_interval(rung)}  {rung['about']}, default recipe, same folds"
+        for name, rung in rungs.items()
     ]
 
 

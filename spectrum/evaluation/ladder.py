@@ -18,7 +18,7 @@ from spectrum.config import FoldsConfig, SequencesConfig
 from spectrum.data.folds import check_folds, draw_folds, plan_folds
 from spectrum.data.sequences import stream_sequences
 from spectrum.data.units import Fold, SequenceTable
-from spectrum.errors import ConfigError, TargetError
+from spectrum.errors import ConfigError, LeakageError, TargetError
 from spectrum.evaluation.exchange import exchange_of_table
 from spectrum.evaluation.permutation import (
     PermutationResult,
@@ -126,6 +126,8 @@ def run_ladder(  # noqa: PLR0913 - what a ladder is asked for, one name each
     names: Sequence[str] = RUNGS,
     num_permutations: int = 0,
     seal: Seal | None = None,
+    folds: Sequence[Fold] | None = None,
+    keep_going: bool = False,
     on_fold_done: Callable[[int, int], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Ladder:
@@ -140,6 +142,8 @@ def run_ladder(  # noqa: PLR0913 - what a ladder is asked for, one name each
     names : rungs, in any order; the floor is always among them
     num_permutations : refits of each linear rung above the floor with classes permuted, at most
     seal : of a study whose sealed people must not be among the runs; None checks nothing
+    folds : drawn before, of the same runs, target and sequences; None draws them by the scheme
+    keep_going : a rung that fails is skipped with its cause, and ends nothing
     on_fold_done : told folds done and folds in all, of all rungs
     clock : seconds, for the time of each rung
 
@@ -160,8 +164,11 @@ def run_ladder(  # noqa: PLR0913 - what a ladder is asked for, one name each
     read = stream_sequences(shards, target, sequences.model_copy(update={"plane": "axial"}))
     if num_permutations:
         exchange_of_table(read.table)
-    plan = plan_folds(read.table, folds_config, paired=target.paired)
-    check_folds(plan.folds, read.table, folds_config)
+    notes: tuple[str, ...] = ()
+    if folds is None:
+        plan = plan_folds(read.table, folds_config, paired=target.paired)
+        folds, notes = plan.folds, plan.notes
+    check_folds(folds, read.table, folds_config)
     question = Question(
         runs=shards,
         sequences=read,
@@ -172,9 +179,10 @@ def run_ladder(  # noqa: PLR0913 - what a ladder is asked for, one name each
     ladder = climb(
         rungs,
         question,
-        plan.folds,
+        folds,
         target=target,
-        notes=plan.notes,
+        notes=notes,
+        keep_going=keep_going,
         on_fold_done=on_fold_done,
         clock=clock,
     )
@@ -285,21 +293,34 @@ def climb(  # noqa: PLR0913 - what a ladder is asked for, one name each
     *,
     target: Target,
     notes: Sequence[str] = (),
+    keep_going: bool = False,
     on_fold_done: Callable[[int, int], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Ladder:
-    """Fit each rung on each fold and score what it says of the held-out side."""
+    """Fit each rung on each fold and score what it says of the held-out side.
+
+    With ``keep_going`` a rung that fails is skipped with its cause; a leak between the sides of a
+    fold ends the ladder all the same.
+    """
     skipped = {rung.name: rung.obstacle(question) for rung in rungs}
     asked = [rung for rung in rungs if not skipped[rung.name]]
     records: list[RungRecord] = []
-    for rung in asked:
+    tell = on_fold_done or (lambda done, total: None)
+    for place, rung in enumerate(asked):
         begin, chosen, predictions = clock(), {}, []
-        for fold in folds:
-            fitted = rung.fit(question, fold)
-            chosen[fold.name] = fitted.chosen
-            predictions += _predict(fitted.probabilities(list(fold.validation)), question, fold)
-            if on_fold_done is not None:
-                on_fold_done(len(records) * len(folds) + len(chosen), len(asked) * len(folds))
+        try:
+            for fold in folds:
+                fitted = rung.fit(question, fold)
+                chosen[fold.name] = fitted.chosen
+                predictions += _predict(
+                    fitted.probabilities(list(fold.validation)), question, fold
+                )
+                tell(place * len(folds) + len(chosen), len(asked) * len(folds))
+        except Exception as err:
+            if isinstance(err, LeakageError) or not keep_going:
+                raise
+            skipped[rung.name] = f"it failed ({type(err).__name__}: {err})"
+            continue
         records.append(_record(rung, predictions, chosen, clock() - begin, question, records))
     return Ladder(
         target=target.name,

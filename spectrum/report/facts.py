@@ -1,7 +1,7 @@
 """What the page says in words and tables; pure, from the lines of a study.
 
-A score never stands alone here: floor, majority, chance and the default configuration stand beside
-it, and the best score is called selected.
+A score never stands alone here: floor, ladder, majority, chance and the default configuration
+stand beside it, and the best score is called selected.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from spectrum.report.labels import UNMASKED_LABEL, is_unmasked
 from spectrum.report.reruns import front_sentences, how_selected, rerun_sentences
+from spectrum.search.ladders import rungs_above_floor
 from spectrum.search.sealing import told_seal
 from spectrum.search.view import StudyView
 
@@ -79,6 +80,7 @@ def summary(study: StudyView) -> tuple[str, ...]:
         *rerun_sentences(study),
         *front_sentences(study),
         _standing(study, score),
+        _beside_ladder(study, score),
     ]
     if len(study.complete) > 1:
         sentences.append(
@@ -136,13 +138,36 @@ def _standing(study: StudyView, score: Score) -> str:
     )
 
 
+def _beside_ladder(study: StudyView, score: Score) -> str:
+    rungs = rungs_above_floor(study.ladder)
+    if not rungs:
+        return (
+            "No ladder of simpler models was fitted, so whether this takes a network cannot be"
+            " said."
+        )
+    best = max(rungs, key=lambda rung: rung["score"])
+    if score["value"] > best["score"]:
+        return (
+            "The selected score lies above every simpler model of the ladder, of which"
+            f" {best['name']} scores highest."
+        )
+    return (
+        f"The selected score does not lie above {best['name']}: a simpler model does as well on"
+        " these folds."
+    )
+
+
 def references(study: StudyView) -> tuple[Reference, ...]:
-    """Return floor, majority, chance and default configuration, as far as the study has them."""
+    """Return default, floor, rungs of the ladder, majority and chance, those that there are."""
     floor = study.floor or {}
     default = _label(next((line for line in study.lines if line["number"] == 0), {}))
     found = [
         (f"default{default}", _default_score(study), f"the default configuration{default} scores"),
         ("floor", floor.get("floor"), "the floor (acquisition numbers alone) is"),
+        *(
+            (rung["name"], {**rung, "value": rung["score"]}, f"{rung['about']} scores")
+            for rung in rungs_above_floor(study.ladder)
+        ),
         ("majority", floor.get("majority"), "always answering the majority class scores"),
         ("chance", floor.get("chance"), "chance is"),
     ]

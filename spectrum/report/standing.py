@@ -16,7 +16,14 @@ from spectrum.report.theme import Theme, clean, new_figure
 
 __all__ = ["draw_confusion", "draw_datasets", "draw_standing", "shade_table"]
 
-NAMES = {"default": "default configuration", "majority": "majority class"}
+NAMES = {
+    "default": "default configuration",
+    "parcels": "parcels, logistic",
+    "glm": "GLM, linear SVM",
+    "mlp": "parcels, network",
+    "cnn": "3-D CNN",
+    "majority": "majority class",
+}
 
 
 def draw_standing(

@@ -1,21 +1,91 @@
 """The ladder of baselines that a study keeps beside its trials, in ``ladder.json``.
 
-Not here: fitting the rungs (``spectrum.evaluation.ladder``).
+Not here: how a rung is fitted (``spectrum.evaluation.ladder``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from spectrum.errors import SearchError
+from spectrum.errors import LeakageError, SearchError
 from spectrum.search.folder import StudyFolder
 
-__all__ = ["LADDER_NAME", "keep_ladder", "ladder_scores", "read_ladder"]
+if TYPE_CHECKING:
+    from spectrum.search.preparation import Preparation
+
+__all__ = [
+    "LADDER_NAME",
+    "begin_ladder",
+    "fit_linear",
+    "keep_ladder",
+    "ladder_scores",
+    "read_ladder",
+    "rungs_above_floor",
+]
 
 LADDER_NAME: Final = "ladder.json"
 """File of a study that holds its ladder, with a digest."""
+
+
+def begin_ladder(
+    study: Path, fit: Callable[[], Mapping[str, Any]], *, content_hash: str
+) -> tuple[str, ...]:
+    """Fit and keep the ladder of a study that has none; return a sentence for each rung missing.
+
+    Parameters
+    ----------
+    study : folder
+    fit : returns the JSON of a ladder; a failure of it is a sentence and ends nothing
+    content_hash : of the shard set that it is fitted on
+
+    Raises
+    ------
+    LeakageError
+        A group stands on two sides of a fold, or a sealed person among the runs.
+    """
+    if StudyFolder(study).has(LADDER_NAME):
+        return ()
+    try:
+        told = fit()
+        keep_ladder(study, told, content_hash=content_hash)
+    except LeakageError:
+        raise
+    except Exception as err:
+        return (
+            f"No ladder of simpler models was fitted ({type(err).__name__}: {err}). Fit it with "
+            "spectrum baselines SHARDS --study STUDY.",
+        )
+    return tuple(f"The rung {name} is missing: {why}" for name, why in told["skipped"].items())
+
+
+def fit_linear(prepared: Preparation) -> dict[str, Any]:
+    """Return the JSON of the rungs without a network, on the folds of a study's trials.
+
+    Raises
+    ------
+    LeakageError
+        A group stands on two sides of a fold.
+    SearchError
+        No rung could be fitted.
+    """
+    from spectrum.evaluation.ladder import LINEAR, run_ladder
+
+    config = prepared.space.default_config
+    ladder = run_ladder(
+        prepared.shards,
+        prepared.target,
+        config.folds,
+        config.sequences,
+        names=LINEAR,
+        folds=prepared.folds,
+        keep_going=True,
+    )
+    if not ladder.rungs:
+        causes = "; ".join(f"{name}: {why}" for name, why in ladder.skipped.items())
+        raise SearchError(f"No rung could be fitted. {causes}")
+    return ladder.to_json()
 
 
 def keep_ladder(study: Path, told: Mapping[str, Any], *, content_hash: str) -> Path:
@@ -71,3 +141,12 @@ def ladder_scores(study: Path) -> dict[str, float] | None:
     """Return the score of each rung of a study by name; None where none was fitted."""
     told = read_ladder(study)
     return None if told is None else {rung["name"]: rung["score"] for rung in told["rungs"]}
+
+
+def rungs_above_floor(told: Mapping[str, Any] | None) -> tuple[Mapping[str, Any], ...]:
+    """Return the rungs of a ladder that are no reference of the floor's file, easiest first.
+
+    Those are the models; ``dummy`` and ``floor`` are the majority and the floor of every study.
+    """
+    rungs = () if told is None else told["rungs"]
+    return tuple(rung for rung in rungs if rung["name"] not in ("dummy", "floor"))

@@ -41,6 +41,7 @@ FREE_TO_CHANGE: Final = (
     "study.patience_trials",
     "study.rerun.top",
     "study.rerun.seeds",
+    "study.ladder",
     "base.training.feeding",
     "base.training.stream_gib",
     "base.training.idle_folds",

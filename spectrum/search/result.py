@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spectrum.search.ladders import rungs_above_floor
 from spectrum.search.objectives import pareto_front
 from spectrum.search.savings import savings
 from spectrum.search.selection import Selection, best_line
@@ -22,7 +23,8 @@ class StudyResult:
 
     ``refused`` are the runs that could not be used, as ``code``, ``path`` and ``message``;
     ``seconds`` count this session alone. ``selection`` is what the re-runs of the best led to,
-    ``seal`` who was kept from the search, None where no one.
+    ``seal`` who was kept from the search, None where no one; ``ladder`` are the simpler models on
+    the same folds, None where none was fitted.
     """
 
     study: Path
@@ -34,6 +36,7 @@ class StudyResult:
     selection: Selection | None = None
     objectives: tuple[ObjectiveName, ...] = ("score",)
     seal: Mapping[str, Any] | None = None
+    ladder: Mapping[str, Any] | None = None
 
     @property
     def best(self) -> dict[str, Any] | None:
@@ -52,6 +55,7 @@ class StudyResult:
             "selected_by": self._selected_by,
             "rerun": self._rerun_of(line["number"]),
             "floor": self.floor["floor"]["value"],
+            "ladder": self._ladder and {name: one["score"] for name, one in self._ladder.items()},
             "chance": self.floor["chance"],
             "params": line["params"],
             "config": line["config"],
@@ -76,6 +80,15 @@ class StudyResult:
             return None
         numbers = pareto_front(self.lines, self.objectives)
         return [{"trial": n, **self.lines[n]["objectives"]} for n in numbers]
+
+    @property
+    def _ladder(self) -> dict[str, Any] | None:
+        if self.ladder is None:
+            return None
+        return {
+            rung["name"]: {name: rung[name] for name in ("score", "ci95", "about")}
+            for rung in rungs_above_floor(self.ladder)
+        }
 
     @property
     def _selected_by(self) -> str:
@@ -113,6 +126,7 @@ class StudyResult:
             "sealed": None if self.seal is None else dict(self.seal),
             "saved": savings(self.lines.values()),
             "floor": _plain(self.floor["floor"]),
+            "ladder": self._ladder,
             "majority": _plain(self.floor["majority"]),
             "chance": self.floor["chance"],
             "verdict": self.floor["verdict"],

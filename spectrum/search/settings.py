@@ -128,6 +128,10 @@ class StudySettings(FrozenConfig):
 
     rerun: RerunConfig = RerunConfig()
 
+    ladder: Literal["linear", "none"] = "linear"
+    """Simpler models that are fitted once, before the first trial, on the trials' folds and the
+    default recipe: those without a network (``spectrum baselines`` fits the others)."""
+
     objectives: tuple[ObjectiveName, ...] = ("score",)
     """What is searched for; of several, the trials that no other one beats in all are told."""
 

@@ -6,7 +6,7 @@ Not here: how it is shown (the command line).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from spectrum.search.trial_lines import LiveTrial
 
@@ -34,8 +34,9 @@ class TrialStatus:
 class StudyStatus:
     """All trials that run, those that are done, the best so far, and the time left.
 
-    ``best`` is the number and the score of the selected trial; ``floor`` what it is read against;
-    ``seconds_left`` is None before a trial has ended.
+    ``best`` is the number and the score of the selected trial; ``floor`` what it is read against,
+    as are the scores of the rungs in ``ladder``; ``seconds_left`` is None before a trial has
+    ended.
     """
 
     trials: tuple[TrialStatus, ...]
@@ -44,6 +45,7 @@ class StudyStatus:
     best: tuple[int, float] | None
     seconds_left: float | None
     floor: float | None = None
+    ladder: Mapping[str, float] = field(default_factory=dict)
 
 
 def status_of_trial(number: int, trial: LiveTrial, *, now: float) -> TrialStatus:

@@ -23,6 +23,7 @@ from spectrum.search.folder import StudyFolder
 from spectrum.search.forking import parent_of
 from spectrum.search.held_sets import sets_held
 from spectrum.search.images import IMAGES_NAME, seen_images
+from spectrum.search.ladders import begin_ladder, fit_linear, ladder_scores, read_ladder
 from spectrum.search.manifest import build_manifest, refuse_change
 from spectrum.search.objective import SharedInputs, StudyObjective
 from spectrum.search.placement import nodes_of_cluster, place_trials, worker_counts
@@ -114,7 +115,8 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
         try:
             if num_left := driver.num_left:
                 prepared = prepared or _prepare_again(study, space, roots, shards_root, num_left)
-                shown = on_status and _with_floor(on_status, floor)
+                driver.notes += _climb(study, prepared)
+                shown = on_status and _with_floor(on_status, floor, ladder_scores(study.path))
                 _run(study, prepared, driver, shards_root, max_concurrent, on_progress, shown)
             else:
                 driver.notes.append(_nothing_left(driver))
@@ -129,6 +131,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
         selection=driver.selection,
         objectives=space.study.objectives,
         floor=floor,
+        ladder=read_ladder(folder),
         seconds=clock() - begin,
         refused=prepared.refused if prepared else (),
         seal=told_seal(study.path),
@@ -298,8 +301,19 @@ def _run(  # noqa: PLR0913 - the parts of a session, one name each
         )
 
 
-def _with_floor(show: ShowStatus, floor: Mapping[str, Any]) -> ShowStatus:
-    return lambda status: show(replace(status, floor=floor["floor"]["value"]))
+def _climb(study: StudyFolder, prepared: Preparation) -> tuple[str, ...]:
+    """Fit the ladder before the first trial, or where a kill came before it was kept."""
+    if prepared.space.study.ladder == "none":
+        return ()
+    content_hash = prepared.shards.manifest.content_hash
+    return begin_ladder(study.path, partial(fit_linear, prepared), content_hash=content_hash)
+
+
+def _with_floor(
+    show: ShowStatus, floor: Mapping[str, Any], ladder: Mapping[str, float] | None
+) -> ShowStatus:
+    value, rungs = floor["floor"]["value"], ladder or {}
+    return lambda status: show(replace(status, floor=value, ladder=rungs))
 
 
 def _close(study: StudyFolder, driver: StudyDriver) -> None:

@@ -16,6 +16,7 @@ from spectrum.errors import SearchError
 from spectrum.records import Prediction, TrialEpochRecord
 from spectrum.search.folder import StudyFolder
 from spectrum.search.json_lines import parse_line
+from spectrum.search.ladders import read_ladder
 from spectrum.search.selection import Selection, is_rerun, ranked, selection_from_json
 from spectrum.search.trial_json import record_from_json
 
@@ -29,7 +30,8 @@ class StudyView:
     ``floor`` and ``default`` are the JSON of the study's floor and of its default configuration's
     score, None where they are not there yet. ``reruns`` are the lines of the re-runs, which
     ``lines`` leaves out; ``selection`` is what they led to, None where trials ended since.
-    ``front`` are the Pareto-best trials of a study of several objectives.
+    ``front`` are the Pareto-best trials of a study of several objectives, ``ladder`` the JSON of
+    the simpler models on the same folds, None where none was fitted.
     """
 
     path: Path
@@ -41,6 +43,7 @@ class StudyView:
     reruns: tuple[Mapping[str, Any], ...] = ()
     selection: Selection | None = None
     front: tuple[int, ...] = ()
+    ladder: Mapping[str, Any] | None = None
 
     @property
     def numbers(self) -> frozenset[int]:
@@ -86,7 +89,7 @@ def view_study(folder: Path) -> StudyView:
     Raises
     ------
     SearchError
-        Where there is no study, or its manifest or a line was damaged.
+        Where there is no study, or its manifest, its ladder or a line was damaged.
     """
     if not StudyFolder(folder).exists:
         raise SearchError(
@@ -110,6 +113,7 @@ def view_study(folder: Path) -> StudyView:
         reruns=reruns,
         selection=selection_from_json(selection) if is_current else None,
         front=tuple((_json_or_none(folder / "front.json") or {"trials": ()})["trials"]),
+        ladder=read_ladder(folder),
     )
 
 

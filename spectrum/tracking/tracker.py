@@ -2,7 +2,7 @@
 
 One run a trial. Its parameters: ``hparams`` (the whole configuration, nested, so that
 ``run.hparams.optimizer.lr > 1e-4`` works), ``searched`` (the part that the search chose),
-``trial`` (number, state, score with interval), ``floor`` (what the score is read against),
+``trial`` (number, state, score with interval), ``floor`` and ``ladder`` (what it is read against),
 ``folds``, ``metrics`` and ``nonfinite`` (each NaN or infinity, by metric, fold, side and epoch).
 Metrics have the context ``{"fold": name, "role": "training" | "validation"}``; pooled ones have
 the fold ``all``.
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from spectrum.records import TrialEpochRecord
+from spectrum.search.ladders import ladder_scores
 from spectrum.search.tracker import TrialLine
 from spectrum.search.view import StudyView, view_study
 from spectrum.tracking.confusion import track_confusion
@@ -162,6 +163,8 @@ class AimTracker:
         run["study"] = plain(self._study)
         if self._floor:
             run["floor"] = self._floor
+        if ladder := ladder_scores(self._repo / self._study):
+            run["ladder"] = plain(ladder)
 
     def _log(self, number: int, record: TrialEpochRecord) -> None:
         run = self._opened().run_of(number)

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from spectrum.config import PreprocessingConfig
-from spectrum.errors import ConfigError
+from spectrum.data.units import Fold
+from spectrum.errors import ConfigError, LeakageError
 from spectrum.evaluation.ladder import (
     LINEAR,
     RUNGS,
@@ -18,7 +19,7 @@ from spectrum.evaluation.ladder import (
 )
 from spectrum.evaluation.rungs.networks import ParcelMlp, VolumeCnn
 from spectrum.evaluation.rungs.parcels import fit_parcels
-from spectrum.evaluation.rungs.question import Question, Rung
+from spectrum.evaluation.rungs.question import FittedRung, Question, Rung
 from spectrum.evaluation.rungs.responses import response_maps
 from spectrum.targets import Target
 from tests.unit.evaluation.planted import PAIRED, SEEN
@@ -67,6 +68,53 @@ def test_rungs_above_the_floor_find_where_a_class_shows(scheme: str) -> None:
     assert above["dummy"] is above["floor"] is None
     assert above["glm"] is not None
     assert above["glm"].difference == pytest.approx(found["glm"] - found["floor"])
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenRung:
+    """Raises one error on every fold."""
+
+    error: Exception
+    name: str = "broken"
+    about: str = "raises"
+
+    def obstacle(self, question: Question) -> str:
+        return ""
+
+    def fit(self, question: Question, fold: Fold) -> FittedRung:
+        raise self.error
+
+
+def test_a_rung_that_fails_is_named_and_ends_no_ladder_that_is_to_go_on() -> None:
+    question, folds = ask(seen_shards(effect=2.0), SEEN, "leave-one-subject-out")
+    dummy, floor = build_rungs(["dummy"])
+    rungs = (dummy, BrokenRung(ValueError("singular")), floor)
+    told: list[tuple[int, int]] = []
+    ladder = climb(
+        rungs,
+        question,
+        folds,
+        target=SEEN,
+        keep_going=True,
+        on_fold_done=lambda done, total: told.append((done, total)),
+    )
+    assert list(values(ladder)) == ["dummy", "floor"]
+    assert ladder.skipped == {"broken": "it failed (ValueError: singular)"}
+    assert told[-1] == (3 * len(folds), 3 * len(folds))
+    with pytest.raises(ValueError, match="singular"):
+        climb(rungs, question, folds, target=SEEN)
+
+
+def test_a_leak_ends_a_ladder_that_is_to_go_on() -> None:
+    question, folds = ask(seen_shards(effect=2.0), SEEN, "leave-one-subject-out")
+    with pytest.raises(LeakageError):
+        climb(
+            [BrokenRung(LeakageError("two sides"))],
+            question,
+            folds,
+            target=SEEN,
+            keep_going=True,
+        )
 
 
 def test_networks_find_it_too() -> None:

@@ -107,6 +107,52 @@ def test_references_are_those_that_the_study_has(study: StudyView) -> None:
     assert references(bare) == ()
 
 
+def with_ladder(study: StudyView, **scores: float) -> StudyView:
+    rungs = [
+        {"name": name, "score": score, "ci95": [0.4, 0.9], "about": f"a model of {name}"}
+        for name, score in scores.items()
+    ]
+    return replace(study, ladder={"rungs": rungs})
+
+
+def test_the_models_of_the_ladder_are_references_after_the_floor(study: StudyView) -> None:
+    found = references(with_ladder(study, dummy=0.5, floor=0.6, parcels=0.7, glm=0.65))
+    assert [row.name for row in found] == [
+        "default",
+        "floor",
+        "parcels",
+        "glm",
+        "majority",
+        "chance",
+    ]
+    assert (found[2].value, found[2].ci95) == (0.7, (0.4, 0.9))
+
+
+@pytest.mark.parametrize(
+    ("parcels", "sentence"),
+    [
+        (
+            0.7,
+            "above every simpler model of the ladder, of which parcels scores highest.",
+        ),
+        (
+            0.78,
+            "does not lie above parcels: a simpler model does as well on these folds.",
+        ),
+    ],
+)
+def test_the_summary_says_how_the_selected_score_stands_to_simpler_models(
+    study: StudyView, parcels: float, sentence: str
+) -> None:
+    text = " ".join(summary(with_ladder(study, floor=0.9, parcels=parcels, glm=0.6)))
+    assert sentence in text
+    assert f"a model of parcels scores {parcels:.3f} [0.400, 0.900]" in text
+
+
+def test_a_study_without_a_ladder_says_so(study: StudyView) -> None:
+    assert "No ladder of simpler models was fitted" in " ".join(summary(study))
+
+
 def test_a_default_that_did_not_finish_is_no_reference(study: StudyView) -> None:
     stopped = replace(study, default={**(study.default or {}), "state": "pruned"})
     assert "default" not in {row.name for row in references(stopped)}

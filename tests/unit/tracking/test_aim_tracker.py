@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spectrum.search.folder import StudyFolder
 from spectrum.search.tracker import Tracker
 from spectrum.tracking import AimTracker
 from tests.unit.report.planted_study import (
@@ -245,6 +246,17 @@ def test_sync_makes_aim_equal_to_the_study_folder(tmp_path: Path) -> None:
         )
     assert set(found(tmp_path, '"best" in run.tags')) == {"trial 3"}
     assert set(found(tmp_path, '"default" in run.tags')) == {"trial 0"}
+
+
+def test_the_ladder_of_the_study_stands_beside_every_score(tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "planted")
+    rungs = [{"name": "floor", "score": 0.6}, {"name": "parcels", "score": 0.68}]
+    StudyFolder(folder).write_checked("ladder.json", {"rungs": rungs})
+    tracker = AimTracker(tmp_path, study="planted", floor=floor_json())
+    tracker.sync(folder)
+    tracker.close()
+    above = '"complete" in run.tags and run.trial.score > run.ladder.parcels'
+    assert set(found(tmp_path, above)) == {"trial 3", "trial 5"}
 
 
 def test_a_second_sync_has_nothing_to_do(tmp_path: Path) -> None:
