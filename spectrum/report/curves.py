@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,9 +13,15 @@ from matplotlib.ticker import MaxNLocator
 
 from spectrum.records import TrialEpochRecord
 from spectrum.report.facts import Reference
-from spectrum.report.theme import Theme, clean, new_figure
+from spectrum.report.theme import Theme, broken_line, clean, new_figure
 
 __all__ = ["draw_losses", "draw_score_curves"]
+
+MAX_MARKED: Final = 60
+"""Trials above which single epochs have no mark."""
+
+DASH: Final = 0.06
+"""Half the width of a trial of one epoch, in epochs."""
 
 Curves = Mapping[int, Sequence[TrialEpochRecord]]
 
@@ -27,16 +34,19 @@ def draw_score_curves(
 ) -> Figure:
     """Draw the pooled validation score after each epoch, the best trial in colour."""
     figure, axes = new_figure(3.0)
-    for number, records in curves.items():
-        is_best = number == best
+    others = [_curve(records) for number, records in curves.items() if number != best]
+    marker = "o" if len(others) <= MAX_MARKED else ""
+    axes.plot(
+        *broken_line(others), color=theme.faint, linewidth=1.0, marker=marker, markersize=2.2
+    )
+    if best is not None and best in curves:
         axes.plot(
-            [record.epoch + 1 for record in records],
-            [record.score.value for record in records],
-            color=theme.best if is_best else theme.faint,
-            linewidth=2.2 if is_best else 1.0,
+            *_curve(curves[best]),
+            color=theme.best,
+            linewidth=2.2,
             marker="o",
-            markersize=4 if is_best else 2.2,
-            zorder=3 if is_best else 2,
+            markersize=4,
+            zorder=3,
         )
     for reference in references:
         if reference.name in ("floor", "chance"):
@@ -48,6 +58,15 @@ def draw_score_curves(
     axes.set_ylabel("validation score")
     _set_epochs(axes, theme)
     return figure
+
+
+def _curve(records: Sequence[TrialEpochRecord]) -> tuple[list[float], list[float]]:
+    """Return epochs and scores; a single epoch is a short dash, which is seen without a mark."""
+    epochs = [float(record.epoch + 1) for record in records]
+    scores = [record.score.value for record in records]
+    if len(epochs) > 1:
+        return epochs, scores
+    return [epochs[0] - DASH, epochs[0] + DASH], scores * 2
 
 
 def _draw_level(axes: Axes, theme: Theme, reference: Reference) -> None:

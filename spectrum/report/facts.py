@@ -69,7 +69,7 @@ def summary(study: StudyView) -> tuple[str, ...]:
     """Return the study in a few sentences: what ran, what was selected, against what, how sure."""
     best = study.best
     if best is None:
-        return (_counts(study),)
+        return (_counts(study), _nothing_selected(study))
     score = best["score"]
     in_search = "" if study.selection is None else "; in the search it scored"
     sentences = [
@@ -87,6 +87,8 @@ def summary(study: StudyView) -> tuple[str, ...]:
             "A selected score is optimistic, because the highest of several noisy scores is taken;"
             " it describes this search and is no estimate for new subjects."
         )
+    else:
+        sentences.append("It is the only finished trial, so that nothing was compared.")
     sentences.append((told_seal(study.path) or {}).get("sentence", ""))
     return tuple(sentence for sentence in sentences if sentence)
 
@@ -98,6 +100,19 @@ def _counts(study: StudyView) -> str:
     parts += [f"{counts['failed']} failed"] if counts["failed"] else []
     parts += [f"{len(study.unfinished)} did not end"] if study.unfinished else []
     return f"Of {_number_of(len(study.numbers), 'trial')}, {_listed(parts)}."
+
+
+def _nothing_selected(study: StudyView) -> str:
+    """Return why there is no best trial, and what can be done."""
+    states = {line["state"] for line in study.lines}
+    if states == {"failed"}:
+        return "Every trial failed, so that nothing was selected; the causes stand below."
+    if states == {"pruned"}:
+        return (
+            "Every trial was stopped early, so that nothing was selected; scores of stopped trials"
+            " are not compared. Continue the search, or let it stop fewer (study.pruner)."
+        )
+    return "No trial finished, so that nothing was selected: all failed or were stopped early."
 
 
 def _against(study: StudyView) -> list[str]:

@@ -11,6 +11,7 @@ from spectrum.records import Prediction
 from spectrum.report.answers import draw_calibration, draw_confusions, draw_roc
 from spectrum.report.curves import draw_losses, draw_score_curves
 from spectrum.report.facts import dataset_scores, references
+from spectrum.report.front import draw_front
 from spectrum.report.overview import draw_parallel, draw_timeline, timed
 from spectrum.report.slices import draw_importance, draw_slices
 from spectrum.report.standing import draw_confusion, draw_datasets, draw_standing
@@ -36,6 +37,7 @@ def study_figures(
         **_of_learning(study),
         **_of_importance(by_method),
         **_of_search(study, importance),
+        **_of_front(study),
     }
 
 
@@ -192,6 +194,22 @@ def _of_search(study: StudyView, importance: Mapping[str, float]) -> Gallery:
             ),
         )
     return figures
+
+
+def _of_front(study: StudyView) -> Gallery:
+    """Return the Pareto front of a study of several objectives; nothing with one."""
+    points = {line["number"]: line.get("objectives") or {} for line in study.complete}
+    points = {number: point for number, point in points.items() if len(point) > 1}
+    if not points or not study.front:
+        return {}
+    names = ", ".join(next(iter(points.values())))
+    told = ", ".join(str(number) for number in study.front)
+    return {
+        "front": (
+            f"Complete trials by {names}; on the Pareto front: trials {told}.",
+            partial(draw_front, points=points, front=study.front),
+        )
+    }
 
 
 def _floor(study: StudyView) -> float | None:

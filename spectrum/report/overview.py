@@ -11,21 +11,20 @@ from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, PathPatch
+from matplotlib.path import Path
 from numpy.typing import NDArray
 
 from spectrum.report.facts import format_value
-from spectrum.report.theme import Theme, clean, new_figure
+from spectrum.report.theme import Theme, broken_line, clean, new_figure
 
 __all__ = ["MAX_AXES", "draw_parallel", "draw_timeline", "timed"]
 
 MAX_AXES: Final = 8
 """Parameters drawn side by side, the most important first."""
 
-MAX_LINES: Final = 200
+MAX_LINES: Final = 3000
 """Lines above which they become pixels inside the SVG, which stays small."""
 
 ABSENT: Final = -0.12
@@ -60,19 +59,16 @@ def draw_timeline(theme: Theme, *, rows: Sequence[tuple[float, float, str]]) -> 
     colours = {"complete": theme.best, "pruned": theme.faint, "failed": theme.floor}
     for state, colour in colours.items():
         bars = [
-            ((begin / unit_s, length / unit_s), lane)
+            _bar(begin / unit_s, length / unit_s, lane)
             for (begin, length, of), lane in zip(rows, lanes, strict=True)
             if of == state
         ]
-        axes.barh(
-            [lane for _, lane in bars],
-            [span[1] for span, _ in bars],
-            left=[span[0] for span, _ in bars],
-            height=0.72,
-            color=colour,
-            edgecolor=theme.ground,
-            linewidth=0.4,
-        )
+        if bars:
+            shape = Path.make_compound_path(*bars)
+            axes.add_patch(
+                PathPatch(shape, facecolor=colour, edgecolor=theme.ground, linewidth=0.4)
+            )
+    axes.set_xlim(0.0, max(begin + length for begin, length, _ in rows) / unit_s or 1.0)
     names = {"complete": "complete", "pruned": "stopped early", "failed": "failed"}
     handles = [Patch(color=colours[state], label=name) for state, name in names.items()]
     figure.legend(handles=handles, loc="outside upper left", ncols=3)
@@ -82,6 +78,12 @@ def draw_timeline(theme: Theme, *, rows: Sequence[tuple[float, float, str]]) -> 
     axes.set_ylim(max(lanes) + 0.6, -0.6)
     clean(axes, theme, grid="x")
     return figure
+
+
+def _bar(begin: float, length: float, lane: int) -> Path:
+    low, high = lane - 0.36, lane + 0.36
+    end = begin + length
+    return Path([(begin, low), (end, low), (end, high), (begin, high), (begin, low)], closed=True)
 
 
 def _lanes(rows: Sequence[tuple[float, float, str]]) -> list[int]:
@@ -117,19 +119,10 @@ def draw_parallel(
         for at, path in enumerate(shown)
     ]
     columns.append(_draw_scores(axes, theme, len(shown), scores))
-    table = np.column_stack(columns)
-    order = np.argsort(scores, kind="stable")
-    shades = LinearSegmentedColormap.from_list("shades", [theme.faint, theme.best])
-    segments = [list(enumerate(table[row])) for row in order]
-    widths = [2.2 if lines[row]["number"] == best else 0.9 for row in order]
-    axes.add_collection(
-        LineCollection(
-            segments,
-            colors=shades(columns[-1][order]),
-            linewidths=widths,
-            rasterized=len(lines) > MAX_LINES,
-        )
-    )
+    table_NA = np.column_stack(columns)
+    is_best = np.array([line["number"] == best for line in lines])
+    _draw_lines(axes, theme, table_NA[~is_best], width=0.9)
+    _draw_lines(axes, theme, table_NA[is_best], width=2.2)
     axes.set(xlim=(-0.3, len(shown) + 0.4), ylim=(-0.2, 1.1), yticks=[])
     names = [path.replace(".", ".\n", 1) for path in shown]
     axes.set_xticks(range(len(shown) + 1), [*names, "score"], fontsize=6.5)
@@ -137,6 +130,21 @@ def draw_parallel(
     for spine in axes.spines.values():
         spine.set_visible(False)
     return figure
+
+
+def _draw_lines(axes: Axes, theme: Theme, table_NA: NDArray[np.float64], *, width: float) -> None:
+    """Draw trials (N) through axes (A), the last the score: one line with gaps a shade."""
+    last = len(theme.shades) - 1
+    steps_N = np.rint(table_NA[:, -1] * last).astype(int)
+    for step, colour in enumerate(theme.shades):
+        rows = [(range(table_NA.shape[1]), row.tolist()) for row in table_NA[steps_N == step]]
+        axes.plot(
+            *broken_line(rows),
+            color=colour,
+            linewidth=width,
+            zorder=2,
+            rasterized=len(table_NA) > MAX_LINES,
+        )
 
 
 def _draw_axis(

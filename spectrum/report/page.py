@@ -1,15 +1,13 @@
 """The page of a study: one HTML file that holds all it shows, and the figures beside it.
 
 The page loads nothing from anywhere: style and figures are inside it. Each figure is there twice,
-for light and for dark ground; ``figures/`` holds the light ones as PNG and SVG.
+for light and for dark ground; ``figures/`` holds the light ones as PNG and SVG. Not here: how
+figures are drawn and embedded (``pictures``).
 """
 
 from __future__ import annotations
 
-import base64
-import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from spectrum import __version__
 from spectrum.config import write_yaml
 from spectrum.data.owners import write_whole
 from spectrum.errors import SearchError
+from spectrum.report.attention import attention_facts
 from spectrum.report.facts import (
     dataset_scores,
     flat,
@@ -31,29 +30,22 @@ from spectrum.report.facts import (
 )
 from spectrum.report.gallery import study_figures
 from spectrum.report.labels import recipe_warnings
-from spectrum.report.pipeline_slices import pipeline_slices
+from spectrum.report.pictures import Picture, data_address, write_pictures
+from spectrum.report.pipeline_slices import PipelineSlices, pipeline_slices
+from spectrum.report.reruns import rerun_rows
+from spectrum.report.shares import Shares, shares_of
+from spectrum.report.statement_page import statement_facts
 from spectrum.report.templates import FOLDER, page_environment
-from spectrum.report.theme import DARK, LIGHT, FigureMaker, render
 from spectrum.search.savings import savings
-from spectrum.search.shapley import ShapleyShares, shapley_shares
 from spectrum.search.view import StudyView, view_study
 
-__all__ = ["write_report"]
+__all__ = ["page_text", "write_report"]
 
 MAX_ROWS = 200
 """Trials listed; the others are in trials.jsonl."""
 
 MAX_COLUMNS = 8
 """Parameters listed with each trial, the most important first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A figure inside the page: data addresses for light and dark ground, and what it shows."""
-
-    light: str
-    dark: str
-    alt: str
 
 
 def write_report(
@@ -87,70 +79,45 @@ def write_report(
             f"{study_folder} has no trial that ended, so there is nothing to report. "
             "Continue the search with --resume."
         )
-    shares = _importances(study_folder) if importance is None else dict(importance)
-    by_method, shapley = _further_shares(study, shares)
-    makers = study_figures(study, importance=shares, by_method=by_method)
+    shares = shares_of(study, given=importance)
     out = study_folder / "report"
-    pictures = _write_figures(makers, out / "figures")
+    pictures = write_pictures(
+        study_figures(study, importance=shares.first, by_method=shares.by_method), out / "figures"
+    )
     roots = [study_folder.resolve().parent.parent / "shards"]
     slices = pipeline_slices(study, [shards_root, *roots] if shards_root else roots)
     for place, run in enumerate(slices.runs):
         (out / "figures" / f"brain-{place}.png").write_bytes(run.png)
-    context = {**_context(study, shares, pictures), "brain": slices, "shapley": shapley}
-    text = _environment().get_template("page.html").render(context)
     page = out / "index.html"
-    write_whole(page, text.encode())
+    write_whole(page, page_text(study, shares=shares, pictures=pictures, brain=slices).encode())
     return page
 
 
-def _importances(study_folder: Path) -> dict[str, float]:
-    from spectrum.search.importance import importances
+def page_text(
+    study: StudyView,
+    *,
+    shares: Shares,
+    pictures: Mapping[str, Picture],
+    brain: PipelineSlices,
+) -> str:
+    """Return the page of a study as HTML.
 
-    if not (study_folder / "optuna.journal").is_file():
-        return {}
-    return importances(study_folder)
-
-
-def _further_shares(
-    study: StudyView, shares: Mapping[str, float]
-) -> tuple[dict[str, Mapping[str, float]], ShapleyShares | None]:
-    """Return shares by method, and the Shapley ones with how far they can be trusted."""
-    from spectrum.search.importance import MIN_TRIALS_FOR_IMPORTANCE, importances
-
-    found: dict[str, Mapping[str, float]] = {"PED-ANOVA": shares} if shares else {}
-    if (study.path / "optuna.journal").is_file():
-        fanova = importances(study.path, method="fanova")
-        found |= {"fANOVA": fanova} if fanova else {}
-    complete = study.complete
-    if len(complete) < MIN_TRIALS_FOR_IMPORTANCE:
-        return found, None
-    points = [line["params"] for line in complete]
-    shapley = shapley_shares(points, [line["score"]["value"] for line in complete])
-    return found | ({"Shapley": shapley.shares} if shapley else {}), shapley
+    Parameters
+    ----------
+    study : with at least one line
+    shares : importance of its parameters
+    pictures : what is shown, by the names of ``gallery``; a figure that is absent has no place
+    brain : slices of a few runs, or why there are none
+    """
+    context = {**_context(study, shares.first), **_evidence(study)}
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(context, shares=shares, pictures=pictures, brain=brain)
+    )
 
 
-def _write_figures(
-    makers: Mapping[str, tuple[str, FigureMaker]], folder: Path
-) -> dict[str, Picture]:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    pictures = {}
-    for name, (alt, make) in makers.items():
-        light, png = render(make, LIGHT, "svg", "png")
-        (folder / f"{name}.svg").write_bytes(light)
-        (folder / f"{name}.png").write_bytes(png)
-        (dark,) = render(make, DARK, "svg")
-        pictures[name] = Picture(_data_address(light), _data_address(dark), alt)
-    return pictures
-
-
-def _data_address(svg: bytes) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
-
-
-def _context(
-    study: StudyView, importance: Mapping[str, float], pictures: Mapping[str, Picture]
-) -> dict[str, Any]:
+def _context(study: StudyView, importance: Mapping[str, float]) -> dict[str, Any]:
     space = study.manifest.get("space") or {}
     searched = tuple(space.get("parameters") or _params_of(study))
     paths = tuple(sorted(searched, key=lambda path: -importance.get(path, 0.0)))[:MAX_COLUMNS]
@@ -174,14 +141,25 @@ def _context(
         "rows": rows[:MAX_ROWS],
         "num_rows_left_out": max(0, len(rows) - MAX_ROWS),
         "causes": [row for row in rows if row.cause],
-        "importance": importance,
         "saved": savings(study.lines),
-        "pictures": pictures,
         "problems": problems(study.manifest),
         "warnings": _warnings(study),
         "manifest": flat({k: v for k, v in study.manifest.items() if k not in _NOT_FLAT}),
         "space_yaml": write_yaml(space) if space else "",
         "target": best["config"].get("target", "") if best else "",
+    }
+
+
+def _evidence(study: StudyView) -> dict[str, Any]:
+    """Return what was done with the study after its search, as far as it was."""
+    attention = attention_facts(study.path / "attention")
+    return {
+        "reruns": rerun_rows(study),
+        "statement": statement_facts(study),
+        "attention": attention,
+        "attention_png": data_address(attention.png.read_bytes(), "image/png")
+        if attention
+        else "",
     }
 
 

@@ -19,6 +19,9 @@ COLUMNS = 3
 MAX_SLICES = 12
 """Parameters drawn, the most important first; more are unreadable on one page."""
 
+MAX_POINTS = 150
+"""Trials of a panel above which its points become pixels inside the SVG, which stays small."""
+
 Lines = Sequence[Mapping[str, Any]]
 
 
@@ -85,7 +88,16 @@ def _draw_slice(axes: Axes, theme: Theme, lines: Lines, path: str, is_logarithmi
         rows = [(value, score) for value, score, is_complete in found if is_complete is kind]
         at = [names.index(format_value(value)) if names else value for value, _ in rows]
         scores = [score for _, score in rows]
-        axes.scatter(at, scores, s=22, facecolors=fill, edgecolors=edge, linewidths=0.9, zorder=2)
+        axes.scatter(
+            at,
+            scores,
+            s=22 if len(found) <= MAX_POINTS else 8,
+            facecolors=fill,
+            edgecolors=edge,
+            linewidths=0.9,
+            zorder=2,
+            rasterized=len(found) > MAX_POINTS,
+        )
     if names:
         axes.set_xticks(range(len(names)), names)
         axes.set_xlim(-0.6, len(names) - 0.4)

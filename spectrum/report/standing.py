@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from spectrum.report.facts import Reference
@@ -126,9 +126,13 @@ def draw_confusion(
 def shade_table(axes: Axes, theme: Theme, table: NDArray[np.float64]) -> None:
     """Draw the counts of a confusion table, (K, K), shaded by the share of the true class."""
     share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    shades = LinearSegmentedColormap.from_list("shades", [theme.ground, theme.best])
-    axes.imshow(share, cmap=shades, vmin=0, vmax=1, aspect="equal")
+    num_rows, num_columns = table.shape
+    axes.set(xlim=(-0.5, num_columns - 0.5), ylim=(num_rows - 0.5, -0.5), aspect="equal")
     for (row, column), count in np.ndenumerate(table):
+        corner, alpha = (column - 0.5, row - 0.5), float(share[row, column])
+        axes.add_patch(
+            Rectangle(corner, 1, 1, facecolor=theme.best, alpha=alpha, linewidth=0, zorder=0)
+        )
         ink = theme.ground if share[row, column] > 0.5 else theme.ink
         axes.text(column, row, f"{count:.0f}", ha="center", va="center", color=ink)
     axes.tick_params(length=0)

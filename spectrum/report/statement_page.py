@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,8 +16,10 @@ from markupsafe import Markup
 
 from spectrum.data.owners import write_whole
 from spectrum.report.templates import FOLDER, page_environment
+from spectrum.search.json_lines import read_json
+from spectrum.search.view import StudyView
 
-__all__ = ["STATEMENT_JSON", "sentences", "write_statement"]
+__all__ = ["STATEMENT_JSON", "StatementFacts", "sentences", "statement_facts", "write_statement"]
 
 STATEMENT_JSON: Final = "statement.json"
 NUM_BINS: Final = 40
@@ -55,6 +58,29 @@ def sentences(told: Mapping[str, Any]) -> Iterator[str]:
     yield _claim(told)
     for line in told["sealed"]["openings"]:
         yield _opening(line)
+
+
+@dataclass(frozen=True, slots=True)
+class StatementFacts:
+    """What another page says of a statement: its conclusion, its address, if it is out of date."""
+
+    sentence: str
+    address: str
+    doubt: str
+
+
+def statement_facts(study: StudyView) -> StatementFacts | None:
+    """Return what to say of the statement in the folder of a study; None where there is none.
+
+    The address is relative to a page in a folder of the study.
+    """
+    path = study.path / STATEMENT_JSON
+    if not path.is_file():
+        return None
+    told = read_json(path)
+    tested, now = told["tested"]["trial"], study.best["number"] if study.best else None
+    old = f"It is of trial {tested}, which is no longer the selected one: state it again."
+    return StatementFacts(_claim(told), "../statement.html", "" if tested == now else old)
 
 
 def _opening(line: Mapping[str, Any]) -> str:

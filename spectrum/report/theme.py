@@ -7,7 +7,9 @@ Colours follow Okabe and Ito (2008): they are told apart by all common kinds of 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -15,13 +17,26 @@ from typing import Any, Final, Literal
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-__all__ = ["DARK", "LIGHT", "FigureMaker", "Theme", "clean", "new_canvas", "new_figure", "render"]
+__all__ = [
+    "DARK",
+    "LIGHT",
+    "FigureMaker",
+    "Theme",
+    "broken_line",
+    "clean",
+    "darkened",
+    "new_canvas",
+    "new_figure",
+    "render",
+]
 
 WIDTH_IN: Final = 7.6
 PNG_DPI: Final = 160
 WEBP_QUALITY: Final = 72
+NUM_SHADES: Final = 8
 
 Kind = Literal["svg", "png", "webp"]
 
@@ -38,6 +53,26 @@ class Theme:
     floor: str
     chance: str
     cycle: tuple[str, ...]
+
+    @property
+    def shades(self) -> tuple[str, ...]:
+        """Colours from ``faint`` to ``best`` in even steps, for what has an order."""
+        ends = to_rgb(self.faint), to_rgb(self.best)
+        return tuple(_between(*ends, step / (NUM_SHADES - 1)) for step in range(NUM_SHADES))
+
+    @property
+    def inks(self) -> tuple[str, ...]:
+        """Every colour of the theme, the same place for the same purpose."""
+        plain = (self.ground, self.ink, self.muted, self.faint, self.best, self.floor, self.chance)
+        return (*plain, *self.cycle, *self.shades)
+
+
+Rgb = tuple[float, float, float]
+
+
+def _between(low: Rgb, high: Rgb, share: float) -> str:
+    red, green, blue = (a + (b - a) * share for a, b in zip(low, high, strict=True))
+    return to_hex((red, green, blue))
 
 
 LIGHT: Final = Theme(
@@ -82,6 +117,18 @@ def new_canvas(height_in: float) -> Figure:
     return figure
 
 
+def broken_line(
+    curves: Iterable[tuple[Sequence[float], Sequence[float]]],
+) -> tuple[list[float], list[float]]:
+    """Return many curves as one line with gaps: one element of an SVG, however many they are."""
+    across: list[float] = []
+    up: list[float] = []
+    for xs, ys in curves:
+        across += [*xs, math.nan]
+        up += [*ys, math.nan]
+    return across, up
+
+
 def clean(axes: Axes, theme: Theme, *, grid: Literal["x", "y", "none"] = "y") -> None:
     """Leave of the frame only what carries a scale; draw a faint grid behind the data."""
     for side in ("top", "right"):
@@ -96,6 +143,17 @@ def render(make: FigureMaker, theme: Theme, *kinds: Kind) -> tuple[bytes, ...]:
     with _settings(theme):
         figure = make(theme)
         return tuple(_file(figure, kind, theme) for kind in kinds)
+
+
+def darkened(light_svg: bytes) -> bytes | None:
+    """Return an SVG that was drawn for light ground in the colours of dark ground.
+
+    None where it holds pixels, whose colours are not text: such a figure is drawn again.
+    """
+    if b"<image" in light_svg:
+        return None
+    dark_of = {a.encode(): b.encode() for a, b in zip(LIGHT.inks, DARK.inks, strict=True)}
+    return re.sub(rb"#[0-9a-f]{6}\b", lambda hit: dark_of.get(hit[0], hit[0]), light_svg)
 
 
 def _file(figure: Figure, kind: Kind, theme: Theme) -> bytes:

@@ -6,19 +6,30 @@ Not here: Shapley shares (``shapley``).
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
 
+import numpy as np
 import optuna
-from optuna.trial import TrialState
+from optuna.importance import FanovaImportanceEvaluator
+from optuna.trial import FrozenTrial, TrialState
 
 from spectrum.errors import SearchError
 from spectrum.search.optuna_study import STUDY_NAME, storage_of
 
-__all__ = ["MIN_TRIALS_FOR_IMPORTANCE", "importances"]
+__all__ = ["MAX_FANOVA_TRIALS", "MIN_TRIALS_FOR_IMPORTANCE", "importances"]
 
 MIN_TRIALS_FOR_IMPORTANCE: Final = 6
 """Finished trials below which importances would be noise."""
+
+MAX_FANOVA_TRIALS: Final = 300
+"""Finished trials of which fANOVA's forest is made, drawn at random from more.
+
+With all of 1,000 trials of 40 parameters it took 32 s of a processor core, with 300 it takes 3 s.
+"""
+
+NUM_FANOVA_TREES: Final = 32
 
 
 def importances(
@@ -33,7 +44,8 @@ def importances(
     ----------
     study_folder : holds the journal
     method : PED-ANOVA (Watanabe et al. 2023), or fANOVA (Hutter et al. 2014)
-        fANOVA leaves out parameters that some trials do not have.
+        fANOVA leaves out parameters that some trials do not have, and of many trials it takes
+        ``MAX_FANOVA_TRIALS``.
     """
     path = study_folder / "optuna.journal"
     if not path.is_file():
@@ -49,10 +61,23 @@ def importances(
         or len({trial.values[0] for trial in complete}) < 2
     ):
         return {}
-    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0) if method == "fanova" else None
+    evaluator = None
+    if method == "fanova":
+        study = _thinned(study, complete)
+        evaluator = FanovaImportanceEvaluator(n_trees=NUM_FANOVA_TREES, seed=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = optuna.importance.get_param_importances(
             study, evaluator=evaluator, target=lambda trial: trial.values[0]
         )
         return {name: float(value) for name, value in found.items()}
+
+
+def _thinned(study: optuna.Study, complete: Sequence[FrozenTrial]) -> optuna.Study:
+    """Return a study in memory that holds some of the complete trials, or the study where few."""
+    if len(complete) <= MAX_FANOVA_TRIALS:
+        return study
+    chosen = np.random.default_rng(0).choice(len(complete), MAX_FANOVA_TRIALS, replace=False)
+    thinned = optuna.create_study(directions=study.directions)
+    thinned.add_trials([complete[place] for place in sorted(chosen)])
+    return thinned

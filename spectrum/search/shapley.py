@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ShapleyShares", "shapley_shares"]
+__all__ = ["MAX_EXPLAINED", "ShapleyShares", "shapley_shares"]
 
 NUM_TREES: Final = 100
 NUM_ORDERS: Final = 24

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from spectrum.report.overview import _lanes, draw_parallel, timed
+from spectrum.report.overview import MAX_LINES, _lanes, draw_parallel, timed
 from spectrum.report.theme import LIGHT, render
 
 
@@ -31,7 +31,7 @@ def test_trials_that_ran_at_once_lie_in_lanes_of_their_own() -> None:
     assert _lanes(rows) == [0, 1, 1]
 
 
-@pytest.mark.parametrize("number", [2, 3, 230])
+@pytest.mark.parametrize("number", [2, 3, MAX_LINES + 2])
 def test_parameters_of_any_kind_and_absent_ones_can_be_drawn(number: int) -> None:
     lines = [
         line(
@@ -55,4 +55,4 @@ def test_parameters_of_any_kind_and_absent_ones_can_be_drawn(number: int) -> Non
         LIGHT,
         "svg",
     )
-    assert svg.count(b"<image") == (number > 200)
+    assert svg.count(b"<image") == (number > MAX_LINES)

@@ -7,8 +7,16 @@ from pathlib import Path
 import pytest
 
 from spectrum.report import write_report
-from spectrum.report.pipeline_slices import MAX_DATASETS, chosen_runs, datasets_left_out
+from spectrum.report.page import page_text
+from spectrum.report.pipeline_slices import (
+    MAX_DATASETS,
+    chosen_runs,
+    datasets_left_out,
+    pipeline_slices,
+)
+from spectrum.report.shares import Shares
 from spectrum.search.folder import StudyFolder
+from spectrum.search.view import view_study
 from tests.unit.report.planted_shards import plant_shards
 from tests.unit.report.planted_study import planted_trials, write_study
 from tests.unit.report.test_report_page import Page
@@ -25,6 +33,13 @@ def test_the_worst_and_the_median_run_of_each_data_set_are_shown() -> None:
     assert list(found) == [named(3), named(0), named(0, "ds2")]
     assert "highest mean framewise displacement in ds1, 0.90 mm" in found[named(3)]
     assert "median" in found[named(0)]
+
+
+def page_of(folder: Path, shards_root: Path) -> Page:
+    """Return the page of a study with its slices and without its figures."""
+    study = view_study(folder)
+    slices = pipeline_slices(study, [shards_root])
+    return Page(page_text(study, shares=Shares(), pictures={}, brain=slices))
 
 
 @pytest.mark.parametrize("more", [-1, 0, 3])
@@ -47,7 +62,7 @@ def test_a_page_names_the_data_sets_that_it_has_no_room_for(
     manifest["data"] = {"content": shards.manifest.content_hash}
     manifest.pop("digest", None)
     StudyFolder(folder).write_manifest(manifest)
-    text = Page(write_report(folder, importance={}).read_text()).text
+    text = page_of(folder, tmp_path / "shards").text
     assert f"Not shown for want of room: {', '.join(names[-2:])}." in text
 
 
@@ -78,12 +93,12 @@ def test_a_study_beside_its_shards_shows_slices_and_one_without_says_so(
         sum(path.name.startswith("brain-") for path in (folder / "report/figures").iterdir()) == 2
     )
     shards.path.rename(tmp_path / "elsewhere")
-    text = Page(write_report(folder, importance={}).read_text()).text
+    text = page_of(folder, tmp_path / "shards").text
     assert "The shards of this study are not here" in text
     moved = tmp_path / "moved"
     moved.mkdir()
     (tmp_path / "elsewhere").rename(moved / shards.path.name)
-    shown = Page(write_report(folder, importance={}, shards_root=moved).read_text())
+    shown = page_of(folder, moved)
     assert "not where it was when the shards were made" not in shown.text
     assert sum("webp" in address[:30] for address in shown.addresses) == 4
 
@@ -99,16 +114,21 @@ def test_a_damaged_set_costs_the_section_and_no_more(
     StudyFolder(folder).write_manifest(manifest)
     for file in shards.path.glob("*.parquet"):
         file.write_bytes(b"PAR1" * 9)
-    text = Page(write_report(folder, importance={}).read_text()).text
+    text = page_of(folder, tmp_path / "shards").text
     assert "The shards of this study cannot be read" in text
 
 
-@pytest.mark.parametrize("content", [None, 7, ""])
-def test_a_study_that_names_no_content_makes_a_page(content: object, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(None, "does not say which shard set"), (7, "are not here"), ("", "does not say which")],
+)
+def test_a_study_that_names_no_content_makes_a_page(
+    content: object, told: str, tmp_path: Path
+) -> None:
     folder = write_study(tmp_path / "planted", trials=planted_trials()[:1])
     manifest = json.loads((folder / "study.json").read_text())
     assert manifest["data"].get("content") is None
     manifest["data"]["content"] = content
     manifest.pop("digest", None)
     StudyFolder(folder).write_manifest(manifest)
-    assert write_report(folder, importance={}).is_file()
+    assert told in page_of(folder, tmp_path).text
