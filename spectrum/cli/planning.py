@@ -52,6 +52,7 @@ def planned(
         machine=Machine(
             num_concurrent=placement.num_concurrent,
             has_gpu=placement.gpus_per_worker > 0,
+            shares_gpu=0 < placement.gpus_per_worker < 1,
             probe=probe_fit if probes else None,
         ),
     )
@@ -91,7 +92,13 @@ def cost_lines(plan: Mapping[str, Any]) -> list[str]:
             f"  time: about {duration_text(cost['hours'])} for {num_trials} trials, "
             f"{at_a_time} at a time, if none stops early (probed in {cost['probe']['seconds']} s)"
         )
-    return [*lines, *_rerun_lines(cost), *_making_lines(plan)]
+    return [*lines, *_sharing_lines(cost), *_rerun_lines(cost), *_making_lines(plan)]
+
+
+def _sharing_lines(cost: Mapping[str, Any]) -> list[str]:
+    if not cost["shares_gpu"] or cost["hours"] is None:
+        return []
+    return ["  trials that share a GPU slow each other, which is not counted"]
 
 
 def _rerun_lines(cost: Mapping[str, Any]) -> list[str]:

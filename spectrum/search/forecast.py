@@ -80,11 +80,13 @@ class Probe(Protocol):
 class Machine:
     """Where a search would run: trials at a time (None is not known), on a GPU or not.
 
-    ``probe`` measures a short fit; None measures nothing, and then no time is told.
+    ``shares_gpu`` is whether trials share one, which the probe does not. ``probe``
+    measures a short fit; None measures nothing, and then no time is told.
     """
 
     num_concurrent: int | None = None
     has_gpu: bool = False
+    shares_gpu: bool = False
     probe: Probe | None = None
 
 
@@ -310,6 +312,7 @@ def forecast(
         "refused_points": refused,
         "reruns_at_most": reruns,
         "num_concurrent": machine.num_concurrent,
+        "shares_gpu": machine.shares_gpu,
         **dict.fromkeys(TOLD_WHERE_KNOWN),
     }
     if not costs:

@@ -21,7 +21,7 @@ from spectrum.data.describing import size_text
 from spectrum.search.objective import SharedInputs, StudyObjective
 from spectrum.search.placement import Node
 
-__all__ = ["GpuMemory", "choose_share", "probe_memory", "share_of_gpu"]
+__all__ = ["GpuMemory", "choose_share", "idle_limit", "probe_memory", "share_of_gpu"]
 
 MAX_TRIALS_ON_GPU: Final = 8
 """Trials that share one GPU, at most: beyond, they wait for each other's kernels."""
@@ -88,6 +88,16 @@ def choose_share(
         f"The default configuration took {size_text(memory.peak_bytes)} of a GPU of "
         f"{size_text(memory.total_bytes)} in an epoch: {int(1 / share)} trials share one "
         "(study.gpus_per_worker: auto)."
+    )
+
+
+def idle_limit(max_gpu_hours: float | None, nodes: Sequence[Node]) -> str:
+    """Return a sentence where GPU hours limit a study that can take none, else ""."""
+    if max_gpu_hours is None or any(node.gpus for node in nodes):
+        return ""
+    return (
+        f"study.max_gpu_hours, {max_gpu_hours:g}, ends nothing: the cluster has no GPU. "
+        "study.max_hours limits a session."
     )
 
 

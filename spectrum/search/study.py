@@ -264,7 +264,7 @@ def _run(  # noqa: PLR0913 - the parts of a session, one name each
     on_progress: Progress | None,
     on_status: ShowStatus | None,
 ) -> None:
-    from spectrum.search.gpu_share import choose_share, probe_memory
+    from spectrum.search.gpu_share import choose_share, idle_limit, probe_memory
     from spectrum.search.tune_adapters import run_trials
     from spectrum.training.node_copies import NodeCopies
 
@@ -283,12 +283,15 @@ def _run(  # noqa: PLR0913 - the parts of a session, one name each
             holder=holder,
         )
         mark_held(shared.shards_root, holder, prepared.shards.path)
+        nodes, settings = nodes_of_cluster(), prepared.space.study
         share, note = choose_share(
-            prepared.space.study.gpus_per_worker,
-            nodes_of_cluster(),
+            settings.gpus_per_worker,
+            nodes,
             partial(probe_memory, shared, prepared.space.default_config),
         )
-        driver.notes += [note] if note else []
+        driver.notes += [
+            told for told in (note, idle_limit(settings.max_gpu_hours, nodes)) if told
+        ]
         run_trials(
             driver,
             partial(StudyObjective, shared),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from spectrum.cli.planning import cost_lines
 from spectrum.config import TrialConfig, set_paths
 from spectrum.search.forecast import Machine, PointCost, StepTimes, Workload, reruns_at_most
 from spectrum.search.plan import plan_study
@@ -200,3 +201,14 @@ def test_trials_of_more_workers_are_shorter_and_fewer_at_a_time(
     mixed = hours_of(tiny_bids(), [1, 3], 600, 6)
     assert mixed["seconds_per_trial"]["least"] < 0.5 * alone["seconds_per_trial"]["least"]
     assert mixed["hours"] == pytest.approx(alone["hours"], rel=0.05)
+
+
+@pytest.mark.parametrize("shares_gpu", [True, False])
+def test_that_trials_on_one_gpu_slow_each_other_is_told(
+    tiny_bids: Callable[..., Path], tmp_path: Path, shares_gpu: bool
+) -> None:
+    space = space_of({"model.embed_dim": {"choice": [8, 16]}})
+    machine = Machine(num_concurrent=4, has_gpu=True, shares_gpu=shares_gpu, probe=Linear())
+    plan = plan_study(space, roots=[tiny_bids()], shards_root=tmp_path, machine=machine)
+    told = [line for line in cost_lines(plan) if "share a GPU slow each other" in line]
+    assert len(told) == shares_gpu

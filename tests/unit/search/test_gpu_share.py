@@ -12,6 +12,7 @@ from spectrum.search.gpu_share import (
     MAX_TRIALS_ON_GPU,
     GpuMemory,
     choose_share,
+    idle_limit,
     share_of_gpu,
 )
 from spectrum.search.placement import Node, place_trials
@@ -65,3 +66,10 @@ def test_a_measurement_that_fails_leaves_each_trial_a_gpu_and_says_why() -> None
     share, note = choose_share("auto", [Node(4, 1)], broken)
     assert share is None
     assert "MemoryError: out of memory on device 0" in note
+
+
+def test_gpu_hours_that_limit_nothing_are_told() -> None:
+    told = idle_limit(2.5, [Node(4), Node(8)])
+    assert "study.max_gpu_hours, 2.5, ends nothing" in told
+    assert "study.max_hours" in told
+    assert idle_limit(2.5, [Node(4), Node(8, 1)]) == idle_limit(None, [Node(4)]) == ""
