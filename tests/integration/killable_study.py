@@ -1,8 +1,9 @@
 """A whole study with real small trainings and Aim, as a program that can be killed and continued.
 
-    python -m tests.integration.killable_study FOLDER ROOT TRIALS
+    python -m tests.integration.killable_study FOLDER ROOT TRIALS [WORKERS]
 
-Prints ``progress DONE TOTAL EPOCHS`` at each report, then ends with the study's own exit code.
+``WORKERS`` is ``training.workers`` of each trial, 1 where it is not given. Prints ``progress DONE
+TOTAL EPOCHS`` at each report, then ends with the study's own exit code.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from spectrum.launch import local_ray
 from spectrum.search.space import SearchSpace, space_from_mapping
 
 
-def space() -> SearchSpace:
+def space(workers: int = 1) -> SearchSpace:
     """Two recipes and widths; epochs that take a fraction of a second."""
+    training = {"num_epochs": 6, "batch_size": 8, "min_steps_per_epoch": 10, "workers": workers}
     return space_from_mapping(
         {
             "name": "killable",
@@ -25,7 +27,7 @@ def space() -> SearchSpace:
                 "preprocessing": {"voxel_mm": 20.0, "high_pass_hz": 0.0},
                 "sequences": {"num_volumes": 3, "stride": 5},
                 "model": {"embed_dim": 8, "depth": 1, "num_heads": 2, "attention_heads": 2},
-                "training": {"num_epochs": 6, "batch_size": 8, "min_steps_per_epoch": 10},
+                "training": training,
             },
             "study": {
                 "startup_trials": 3,
@@ -43,13 +45,14 @@ def space() -> SearchSpace:
 
 def main() -> None:
     folder, root, num_trials = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    workers = int(sys.argv[4]) if len(sys.argv) > 4 else 1
     with local_ray(num_cpus=2, object_store_gib=0.3):
         from spectrum.search.study import run_study
         from spectrum.tracking import AimTracker
 
         try:
             run_study(
-                space(),
+                space(workers),
                 roots=[root],
                 shards_root=folder.parent / "shards",
                 folder=folder,
