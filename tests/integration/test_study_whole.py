@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from spectrum.cli import app
 from spectrum.data.bids import index_bids
 from spectrum.errors import SearchError, SpectrumError
+from spectrum.evaluation.dissociation_tasks import TASKS
+from spectrum.evaluation.ladder import LINEAR
 from spectrum.search.exporting import export_model
 from spectrum.search.single import train_single
 from spectrum.search.space import SearchSpace, space_from_mapping
@@ -79,7 +83,7 @@ def test_a_study_goes_from_bids_to_a_best_trial_and_is_continued_exactly(
     assert told["selection"]["winner"] == told["best"]["trial"]
     assert {end[0] for end in tracker.ends} == {0, 1, 2}
     _check_folder(tmp_path / "studies/tiny", told["best"]["trial"])
-    _check_models(tmp_path, root)
+    _check_models(tmp_path, root, told)
 
     with pytest.raises(SearchError, match=r"exists already\. Continue it with --resume"):
         search(tmp_path, root, space)
@@ -99,7 +103,30 @@ def test_a_study_goes_from_bids_to_a_best_trial_and_is_continued_exactly(
         search(tmp_path, root, space, resume=True, num_trials=5)
 
 
-def _check_models(tmp_path: Path, root: Path) -> None:
+def _check_stated(study: Path, told: dict[str, Any]) -> None:
+    """What the search told of floor and ladder stands in the statement of the study."""
+    ended = CliRunner().invoke(app, ["evaluate", str(study), "--json"])
+    assert ended.exit_code == 0, ended.output
+    stated = json.loads((study / "statement.json").read_text())
+    assert json.loads(ended.stdout)["score"] == stated["score"] == told["best"]["score"]
+    assert stated["floor"]["score"] == told["floor"]["score"]
+    rungs = {rung["name"]: rung["score"] for rung in stated["ladder"]["rungs"]}
+    assert rungs["floor"] == pytest.approx(told["floor"]["score"])
+    assert {name: score for name, score in rungs.items() if name in LINEAR[2:]} == (
+        told["best"]["ladder"]
+    )
+    missing = {name for name in LINEAR if f"The rung {name} is missing" in str(told["notes"])}
+    assert set(rungs) | missing == set(LINEAR)
+    assert not set(rungs) & missing
+    assert {name: list(one) for name, one in stated["tasks"].items()} == {
+        name: ["skipped"] for name in TASKS
+    }
+    page = (study / "statement.html").read_text()
+    assert all(f"<td>{name}</td><td>{score:.3f}</td>" in page for name, score in rungs.items())
+
+
+def _check_models(tmp_path: Path, root: Path, told: dict[str, Any]) -> None:
+    _check_stated(tmp_path / "studies/tiny", told)
     _check_exported(tmp_path, root)
     _check_trained_alone(tmp_path, root)
 
