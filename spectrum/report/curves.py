@@ -20,6 +20,9 @@ __all__ = ["draw_losses", "draw_score_curves"]
 MAX_MARKED: Final = 60
 """Trials above which single epochs have no mark."""
 
+MAX_SHOWN: Final = 100
+"""Trials drawn beside the best; more would be one grey area."""
+
 DASH: Final = 0.06
 """Half the width of a trial of one epoch, in epochs."""
 
@@ -34,7 +37,8 @@ def draw_score_curves(
 ) -> Figure:
     """Draw the pooled validation score after each epoch, the best trial in colour."""
     figure, axes = new_figure(3.0)
-    others = [_curve(records) for number, records in curves.items() if number != best]
+    rest = [records for number, records in curves.items() if number != best]
+    others = [_curve(records) for records in evenly_ranked(rest)]
     marker = "o" if len(others) <= MAX_MARKED else ""
     axes.plot(
         *broken_line(others), color=theme.faint, linewidth=1.0, marker=marker, markersize=2.2
@@ -51,13 +55,30 @@ def draw_score_curves(
     for reference in references:
         if reference.name in ("floor", "chance"):
             _draw_level(axes, theme, reference)
-    handles = [Line2D([], [], color=theme.faint, label="other trials")]
+    handles = [Line2D([], [], color=theme.faint, label=_told(len(others), len(rest)))]
     if best in curves:
         handles.insert(0, Line2D([], [], color=theme.best, linewidth=2.2, label=f"trial {best}"))
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 1.14), ncols=2)
     axes.set_ylabel("validation score")
     _set_epochs(axes, theme)
     return figure
+
+
+def evenly_ranked(
+    curves: Sequence[Sequence[TrialEpochRecord]],
+) -> list[Sequence[TrialEpochRecord]]:
+    """Return at most ``MAX_SHOWN`` trials, evenly from the lowest to the highest last score."""
+    ordered = sorted(curves, key=lambda records: records[-1].score.value)
+    if len(ordered) <= MAX_SHOWN:
+        return ordered
+    last = len(ordered) - 1
+    return [ordered[round(place * last / (MAX_SHOWN - 1))] for place in range(MAX_SHOWN)]
+
+
+def _told(num_shown: int, num_all: int) -> str:
+    if num_shown == num_all:
+        return "other trials"
+    return f"{num_shown} of {num_all} other trials, evenly by their last score"
 
 
 def _curve(records: Sequence[TrialEpochRecord]) -> tuple[list[float], list[float]]:

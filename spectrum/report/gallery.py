@@ -132,7 +132,7 @@ def _of_learning(study: StudyView) -> Gallery:
     figures: Gallery = {}
     if curves:
         figures["learning"] = (
-            "Validation score after each epoch of every trial, with floor and chance as lines.",
+            "Validation score after each epoch of the trials, with floor and chance as lines.",
             partial(draw_score_curves, curves=curves, best=best, references=references(study)),
         )
     if best in curves:

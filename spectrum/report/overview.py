@@ -27,6 +27,12 @@ MAX_AXES: Final = 8
 MAX_LINES: Final = 3000
 """Lines above which they become pixels inside the SVG, which stays small."""
 
+MAX_EDGED: Final = 20
+"""Lanes of the timeline above which gaps between bars would cover the bars."""
+
+MAX_WIDE: Final = 200
+"""Trials above which lines through parameters are thin."""
+
 ABSENT: Final = -0.12
 """Where a trial lies on the axis of a parameter that it does not have."""
 
@@ -65,9 +71,8 @@ def draw_timeline(theme: Theme, *, rows: Sequence[tuple[float, float, str]]) -> 
         ]
         if bars:
             shape = Path.make_compound_path(*bars)
-            axes.add_patch(
-                PathPatch(shape, facecolor=colour, edgecolor=theme.ground, linewidth=0.4)
-            )
+            edge = theme.ground if max(lanes) < MAX_EDGED else colour
+            axes.add_patch(PathPatch(shape, facecolor=colour, edgecolor=edge, linewidth=0.4))
     axes.set_xlim(0.0, max(begin + length for begin, length, _ in rows) / unit_s or 1.0)
     names = {"complete": "complete", "pruned": "stopped early", "failed": "failed"}
     handles = [Patch(color=colours[state], label=name) for state, name in names.items()]
@@ -121,7 +126,8 @@ def draw_parallel(
     columns.append(_draw_scores(axes, theme, len(shown), scores))
     table_NA = np.column_stack(columns)
     is_best = np.array([line["number"] == best for line in lines])
-    _draw_lines(axes, theme, table_NA[~is_best], width=0.9)
+    width = 0.9 if len(lines) <= MAX_WIDE else 0.3
+    _draw_lines(axes, theme, table_NA[~is_best], width=width)
     _draw_lines(axes, theme, table_NA[is_best], width=2.2)
     axes.set(xlim=(-0.3, len(shown) + 0.4), ylim=(-0.2, 1.1), yticks=[])
     names = [path.replace(".", ".\n", 1) for path in shown]

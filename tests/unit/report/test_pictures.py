@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from spectrum.report.curves import MAX_SHOWN, evenly_ranked
 from spectrum.report.gallery import study_figures
 from spectrum.report.overview import draw_timeline
 from spectrum.report.page import page_text
@@ -17,7 +18,12 @@ from spectrum.report.shares import shares_of
 from spectrum.report.theme import DARK, LIGHT, darkened, render
 from spectrum.search.shapley import MAX_EXPLAINED
 from spectrum.search.view import view_study
-from tests.unit.report.planted_study import PlantedTrial, planted_trials, write_study
+from tests.unit.report.planted_study import (
+    PlantedTrial,
+    epochs_of,
+    planted_trials,
+    write_study,
+)
 
 NUM_TRIALS = 1000
 MAX_PAGE_BYTES = 5_000_000
@@ -83,6 +89,15 @@ def test_a_bar_of_the_timeline_has_the_length_of_its_trial() -> None:
         across = [float(x) for x in re.findall(rb"[ML] ([\d.]+) ", path[1])]
         spans[ink] = max(across) - min(across)
     assert spans[LIGHT.floor] == pytest.approx(2 * spans[LIGHT.best], rel=1e-3)
+
+
+def test_of_many_learning_curves_some_are_shown_from_the_lowest_to_the_highest() -> None:
+    curves = [epochs_of(trial) for trial in many_trials()[: MAX_SHOWN * 2 + 7]]
+    shown = [records[-1].score.value for records in evenly_ranked(curves)]
+    every = sorted(records[-1].score.value for records in curves)
+    assert len(shown) == MAX_SHOWN
+    assert (shown[0], shown[-1]) == (every[0], every[-1])
+    assert len(evenly_ranked(curves[:5])) == 5
 
 
 @pytest.mark.slow
