@@ -93,15 +93,16 @@ def _text(told: Mapping[str, Any]) -> str:
 
 
 def _lines(told: Mapping[str, Any]) -> list[str]:
-    corrected = f", {told['p_corrected']:.4f} after {told['look']} looks"
+    looks = told["num_looks"]
+    corrected = f", {told['p_corrected']:.4f} after {looks} looks" if looks > 1 else ""
     low, high = told["comparison"]["ci95"]
     positive = "positive" if told["finding"]["is_positive"] else "not positive"
     return [
-        f"sealed   {_score(told)}  {told['num_subjects']} subjects, look {told['look']}",
+        f"sealed   {_score(told)}  {told['num_subjects']} subjects, look {looks}",
         f"floor    {_score(told['floor'])}  acquisition numbers only, same two sides",
         f"above    {told['comparison']['difference']:+.3f}  [{low:+.3f}, {high:+.3f}]  paired "
         f"p {told['comparison']['p']:.4f}",
-        f"p        {told['p']:.4f}{corrected if told['look'] > 1 else ''}  {told['test']}",
+        f"p        {told['p']:.4f}{corrected}  {told['test']}",
         f"chance   {told['chance']:.3f}",
         f"finding  {positive}: {'; '.join(told['finding']['reasons'])}",
         f"power    {told['power']['told']}",

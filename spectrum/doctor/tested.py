@@ -9,6 +9,7 @@ __all__ = ["TESTED"]
 TESTED: Final = {
     "aim": "3.29.1",
     "boto3": "1.44.8",
+    "captum": "0.9.0",
     "isal": "1.9.1",
     "jinja2": "3.1.6",
     "matplotlib": "3.11.2",

@@ -73,6 +73,7 @@ class SealedScore:
             "floor": self.floor.to_json(),
             "p": self.p,
             "p_corrected": correct_for_looks(self.p, self.num_looks),
+            "num_looks": self.num_looks,
             "test": self.test,
             "permutation": permutation,
             "comparison": asdict(self.comparison),

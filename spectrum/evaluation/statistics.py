@@ -268,8 +268,8 @@ def judge_finding(
     """Say whether a score is a positive finding.
 
     Positive: the permutation test says p < 0.05, corrected for the number of looks; the model is
-    better than the floor on the same subjects, at p < 0.05 in the paired test; and the
-    dissociation agrees, where one could be run (None where not).
+    better than the floor on the same subjects, at p < 0.05 in the paired test, corrected too; and
+    the dissociation agrees, where one could be run (None where not).
 
     Parameters
     ----------
@@ -279,12 +279,13 @@ def judge_finding(
     agrees_with_dissociation : what it says, None where none can be run
     """
     p = correct_for_looks(permutation_p, num_looks)
+    floor_p = correct_for_looks(against_floor.p, num_looks)
     looks = f" after {num_looks} looks" if num_looks > 1 else ""
     verdicts = [
         (p < ALPHA, f"permutation p = {p:.4f}{looks}"),
         (
-            against_floor.is_superior,
-            f"{against_floor.difference:+.3f} above the floor, paired p = {against_floor.p:.4f}",
+            against_floor.is_superior and floor_p < ALPHA,
+            f"{against_floor.difference:+.3f} above the floor, paired p = {floor_p:.4f}{looks}",
         ),
     ]
     if agrees_with_dissociation is not None:

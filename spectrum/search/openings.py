@@ -11,16 +11,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from spectrum.errors import SearchError
 from spectrum.search.json_lines import append_line, cut_torn_tail, read_lines
-from spectrum.search.sealing import UNSEALED_NAME
+from spectrum.search.sealing import OPENINGS_NAME, UNSEALED_NAME
 
-__all__ = ["OPENINGS_NAME", "Opening", "Openings", "Wanted", "opening_json"]
-
-OPENINGS_NAME: Final = "openings.jsonl"
-"""File of a study that notes each opening of its seal before it is done."""
+__all__ = ["Opening", "Openings", "Wanted", "opening_json"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -156,7 +156,7 @@ def unseal_each(
             group.study(dataset),
             roots,
             shards_root=shards_root,
-            again=bool(found),
+            again=again or bool(found),
             on_epoch=on_epoch,
             clock=clock,
         ).line

@@ -25,11 +25,13 @@ from spectrum.search.space import SearchSpace
 from spectrum.targets import Target, read_target
 
 __all__ = [
+    "OPENINGS_NAME",
     "SEALED_NAME",
     "UNSEALED_NAME",
     "begin_seal",
     "check_unseen",
     "index_unsealed",
+    "num_openings",
     "opened_lines",
     "plan_seal",
     "read_seal",
@@ -41,6 +43,9 @@ __all__ = [
 
 SEALED_NAME: Final = "sealed.json"
 """File of a study that says who is sealed."""
+
+OPENINGS_NAME: Final = "openings.jsonl"
+"""File of a study that notes each opening of its seal before it is done."""
 
 UNSEALED_NAME: Final = "unsealed.jsonl"
 """File of a study that holds what its openings found, one a line."""
@@ -165,8 +170,13 @@ def seal_notes(study: Path) -> tuple[str, ...]:
         "seal is opened."
     )
     opened = "The seal was opened before: what further trials select is no longer blind to it."
-    is_opened = bool(opened_lines(study))
+    is_opened = num_openings(study) > 0
     return (*([unread] if seal.unread else []), *([opened] if is_opened else []))
+
+
+def num_openings(study: Path) -> int:
+    """Return how often a study's seal was opened, an opening that was cut short included."""
+    return len(read_lines(study / OPENINGS_NAME))
 
 
 def opened_lines(study: Path) -> list[dict[str, Any]]:
@@ -177,15 +187,18 @@ def opened_lines(study: Path) -> list[dict[str, Any]]:
 def told_seal(study: Path) -> dict[str, Any] | None:
     """Return who is sealed and what the openings found, as JSON for a reader; None without a seal.
 
-    ``sentence`` says it in words; ``score``, ``floor`` and ``p`` are those of the first look.
+    ``sentence`` says it in words; ``looks`` counts openings that were cut short too; ``score``,
+    ``floor`` and ``p``, corrected for the looks before, are those of the first that was not.
     """
     seal = read_seal(study)
     if seal is None:
         return None
     lines = opened_lines(study)
-    told = {"who": seal.told, "num_subjects": len(seal.groups), "looks": len(lines)}
+    looks = num_openings(study)
+    told = {"who": seal.told, "num_subjects": len(seal.groups), "looks": looks}
     if not lines:
-        return {**told, "opened": None, "sentence": f"Sealed and not opened: {seal.told}."}
+        state = "opened, but the opening was cut short" if looks else "not opened"
+        return {**told, "opened": None, "sentence": f"Sealed and {state}: {seal.told}."}
     first = lines[0]
     value, (low, high) = first["score"]["value"], first["score"]["ci95"]
     return {
@@ -194,12 +207,12 @@ def told_seal(study: Path) -> dict[str, Any] | None:
         "score": value,
         "ci95": [low, high],
         "floor": first["floor"]["value"],
-        "p": first["p"],
+        "p": first["p_corrected"],
         "sentence": f"Sealed: {seal.told}. Opened on {first['opened'][:10]}: {value:.3f} "
         f"[{low:.3f}, {high:.3f}] beside a floor of {first['floor']['value']:.3f}, "
-        f"p = {first['p']:.4f}{_looks(lines)}.",
+        f"p = {first['p_corrected']:.4f}{_looks(first['look'], looks)}.",
     }
 
 
-def _looks(lines: Sequence[Mapping[str, Any]]) -> str:
-    return f" at the first of {len(lines)} looks" if len(lines) > 1 else ""
+def _looks(look: int, looks: int) -> str:
+    return f" at look {look} of {looks}" if looks > 1 else ""

@@ -21,7 +21,7 @@ from spectrum.evaluation.permutation import PermutationResult, permute_labels
 from spectrum.evaluation.statistics import ALPHA, compare_by_group, judge_finding
 from spectrum.records import Prediction
 from spectrum.search.ladders import read_ladder
-from spectrum.search.sealing import opened_lines, told_seal
+from spectrum.search.sealing import num_openings, opened_lines, told_seal
 from spectrum.search.view import StudyView
 
 __all__ = ["build_statement"]
@@ -127,7 +127,7 @@ def _looks(view: StudyView) -> dict[str, int]:
         "num_pruned": states.count("pruned"),
         "num_failed": states.count("failed"),
         "num_reruns": len(view.reruns),
-        "num_unsealings": len(opened_lines(view.path)),
+        "num_unsealings": num_openings(view.path),
         "num_looks": num_scored + len(view.reruns),
     }
 
@@ -180,7 +180,7 @@ def _limits(
     outcomes: Sequence[Dissociation | Skipped],
 ) -> Iterator[str]:
     yield "The score is of the trial that was selected by it; it is an upper estimate."
-    if not opened_lines(view.path):
+    if not num_openings(view.path):
         yield "No sealed subject was opened: nothing here was scored on data that no trial saw."
     yield from _limits_of_recipe(best)
     yield from _limits_of_target(floor)

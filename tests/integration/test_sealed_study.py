@@ -15,8 +15,8 @@ from spectrum.data.pipeline import prepare
 from spectrum.data.shards import ShardSet
 from spectrum.errors import LeakageError, SearchError
 from spectrum.evaluation.ladder import run_ladder
-from spectrum.search.openings import OPENINGS_NAME, Openings
-from spectrum.search.sealing import UNSEALED_NAME, read_seal, seal_of_trial
+from spectrum.search.openings import Openings
+from spectrum.search.sealing import OPENINGS_NAME, UNSEALED_NAME, read_seal, seal_of_trial
 from spectrum.search.single import train_single
 from spectrum.search.study import run_study
 from spectrum.search.trial_source import config_of_trial

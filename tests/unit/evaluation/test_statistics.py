@@ -70,7 +70,9 @@ def test_looks_are_paid_for() -> None:
         (0.01, 0.01, 1, False, False),
         (0.01, 0.2, 1, None, False),
         (0.2, 0.01, 1, None, False),
-        (0.01, 0.01, 10, None, False),
+        (0.01, 0.001, 10, None, False),
+        (0.001, 0.01, 10, None, False),
+        (0.001, 0.001, 10, None, True),
     ],
 )
 def test_a_positive_finding_meets_every_condition(

@@ -118,6 +118,10 @@ def test_openings_of_sealed_subjects_are_counted(tmp_path: Path) -> None:
         "floor": {"value": 0.6},
         "p": 0.04,
     }
+    (view.path / "openings.jsonl").write_text('{"look": 1}\n')
+    cut = build_statement(view, [], date="2026-01-07")
+    assert cut["looks"]["num_unsealings"] == 1
+    assert not any("No sealed subject" in limit for limit in cut["limits"])
     (view.path / "unsealed.jsonl").write_text(json.dumps(line) + "\n")
     told = build_statement(view, [], date="2026-01-07")
     assert told["looks"]["num_unsealings"] == 1

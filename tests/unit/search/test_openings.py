@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from spectrum.errors import SearchError
-from spectrum.search.openings import OPENINGS_NAME, Opening, Openings, Wanted
-from spectrum.search.sealing import UNSEALED_NAME
+from spectrum.search.openings import Opening, Openings, Wanted
+from spectrum.search.sealing import OPENINGS_NAME, UNSEALED_NAME
 
 NOW = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
 FOUND = {

@@ -14,9 +14,9 @@ from spectrum.errors import ConfigError, SearchError
 from spectrum.evaluation.sealed_score import power_of_predictions, score_sealed
 from spectrum.records import Prediction
 from spectrum.search.json_lines import append_line, write_json
-from spectrum.search.openings import OPENINGS_NAME, Openings
+from spectrum.search.openings import Openings
 from spectrum.search.sealed_each import SealedEach, plan_each, read_each, unseal_each, write_each
-from spectrum.search.sealing import UNSEALED_NAME
+from spectrum.search.sealing import OPENINGS_NAME, UNSEALED_NAME
 from tests.tiny_bids import TASK
 from tests.unit.data.fake_shards import paired_units
 from tests.unit.evaluation.answers import CLASSES, late_answer

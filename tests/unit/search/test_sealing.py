@@ -14,6 +14,7 @@ from spectrum.search.folder import StudyFolder
 from spectrum.search.json_lines import append_line
 from spectrum.search.manifest import build_manifest, refuse_change
 from spectrum.search.sealing import (
+    OPENINGS_NAME,
     SEALED_NAME,
     UNSEALED_NAME,
     begin_seal,
@@ -136,15 +137,23 @@ def test_a_reader_is_told_who_is_sealed_and_what_was_found(
     assert told is not None
     assert told["sentence"] == "Sealed and not opened: 1 subject, 0.25 of each data set."
     assert seal_notes(folder.path) == ()
+    for look in (1, 2):
+        append_line(folder.path / OPENINGS_NAME, {"look": look})
+    told = told_seal(folder.path)
+    assert told is not None
+    assert (told["opened"], told["looks"]) == (None, 2)
+    assert "opened, but the opening was cut short" in told["sentence"]
+    assert "no longer blind" in seal_notes(folder.path)[0]
     line = {
-        "look": 1,
+        "look": 2,
         "opened": "2026-02-03T04:05:06+00:00",
         "score": {"value": 0.71, "ci95": [0.6, 0.8]},
         "floor": {"value": 0.55},
         "p": 0.03,
+        "p_corrected": 0.06,
     }
     append_line(folder.path / UNSEALED_NAME, line)
     told = told_seal(folder.path)
     assert told is not None
     assert "Opened on 2026-02-03: 0.710 [0.600, 0.800] beside a floor of 0.550" in told["sentence"]
-    assert "no longer blind" in seal_notes(folder.path)[0]
+    assert "p = 0.0600 at look 2 of 2" in told["sentence"]
