@@ -101,6 +101,7 @@ CASES: Final = (
     Case(
         "effect", *LEARNT, "response", num_seeds=100, matrix=16, effect_percent=0.6, is_there=True
     ),
+    Case("effect", *LEARNT, "response", num_seeds=100, num_subjects=13, matrix=16, is_there=True),
 )
 
 
