@@ -24,6 +24,11 @@ from tests.unit.doctor.healthy import LIBRARIES, MACHINE, SERVICES, findings
 COMMAND = [sys.executable, "-c", "from spectrum.cli import main; main()", "doctor", "--json"]
 
 
+def _without_ray() -> dict[str, str]:
+    """The environment without the token of a Ray that other tests share with this process."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_")}
+
+
 def _doctor(
     cwd: Path, *arguments: str, before: str = "", **environment: str
 ) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -31,7 +36,7 @@ def _doctor(
     done = subprocess.run(
         ["bash", "-c", f'{before}exec "$@"', "doctor", *COMMAND, *arguments],
         cwd=cwd,
-        env={**os.environ, **environment},
+        env={**_without_ray(), **environment},
         capture_output=True,
         text=True,
         timeout=300,
