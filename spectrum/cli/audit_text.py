@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from spectrum.cli.tables import aligned
+from spectrum.cli.tables import aligned, interval, with_interval
 
 __all__ = ["audit_text", "ladder_text"]
 
@@ -38,7 +38,7 @@ def ladder_text(told: Mapping[str, Any]) -> str:
     for rung in told["rungs"]:
         above = rung["above_floor"]
         gain = f"{above['difference']:+.3f} (p = {above['p']:.4f})" if above else ""
-        numbers = (f"{rung['score']:.3f}", _interval(rung), f"{rung['p']:.4f}", gain)
+        numbers = (f"{rung['score']:.3f}", interval(rung), f"{rung['p']:.4f}", gain)
         rows.append([rung["name"], *numbers, f"{rung['seconds']:.1f}"])
     lines = [
         f"`{told['target']}`, {told['scheme']}: {told['num_units']} units, "
@@ -71,7 +71,7 @@ def _design(told: Mapping[str, Any]) -> list[str]:
     rows: list[list[object]] = [["design alone", "score", "95 % interval", ""]]
     for name, found in told["design"].items():
         note = "defines the target" if found["defines_target"] else ""
-        rows.append([name, f"{found['score']:.3f}", _interval(found), note])
+        rows.append([name, f"{found['score']:.3f}", interval(found), note])
     return aligned(rows, num_words=1)
 
 
@@ -84,7 +84,7 @@ def _acquisition(told: Mapping[str, Any]) -> list[str]:
         **{f"{name} **": found for name, found in told["mask"].items()},
     }
     for name, found in scored.items():
-        rows.append([name, f"{found['score']:.3f}", _interval(found), _direction(name, told)])
+        rows.append([name, f"{found['score']:.3f}", interval(found), _direction(name, told)])
     lines = aligned(rows, num_words=1)
     if told["response"]:
         lines.append("* may be the BOLD response itself: no part of the floor")
@@ -102,10 +102,10 @@ def _direction(name: str, told: Mapping[str, Any]) -> str:
 
 def _floor(told: Mapping[str, Any]) -> Iterator[str]:
     floor, majority = told["floor"], told["majority"]
-    yield f"floor     {floor['score']:.3f}  {_interval(floor)}  all of these in one model"
+    yield f"floor     {with_interval(floor)}  all of these in one model"
     if told["floor_with_mask"]:
         found = told["floor_with_mask"]
-        yield f"with mask {found['score']:.3f}  {_interval(found)}"
+        yield f"with mask {with_interval(found)}"
     yield f"majority  {majority['score']:.3f}"
     yield f"chance    {told['chance']:.3f}"
 
@@ -127,8 +127,3 @@ def _power(told: Mapping[str, Any]) -> list[str]:
         cells = ["none" if value is None else f"{value:.2f}" for value in numbers]
         rows.append([name, power["num_subjects"], power["num_units"], *cells])
     return aligned(rows, num_words=1)
-
-
-def _interval(found: Mapping[str, Any]) -> str:
-    low, high = found["ci95"]
-    return f"[{low:.3f}, {high:.3f}]"

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from spectrum.cli.tables import with_interval
+
 __all__ = ["search_json", "search_text"]
 
 
@@ -25,13 +27,13 @@ def search_text(told: Mapping[str, Any]) -> str:
         return f"{trials}. No trial finished; see {told['study']}/trials.jsonl for the causes."
     lines = [
         trials,
-        f"best     {_with_interval(best)}  trial {best['trial']}; selected, so optimistic"
+        f"best     {with_interval(best)}  trial {best['trial']}; selected, so optimistic"
         f"{_unmasked(best)}",
         *_rerun_lines(best, default, told.get("selection")),
-        f"default  {_with_interval(default)}  the space's default configuration"
+        f"default  {with_interval(default)}  the space's default configuration"
         if default
         else "default  did not finish",
-        f"floor    {_with_interval(told['floor'])}  acquisition numbers only, same folds",
+        f"floor    {with_interval(told['floor'])}  acquisition numbers only, same folds",
         *_ladder(told.get("ladder")),
         f"majority {told['majority']['score']:.3f}",
         f"chance   {best['chance']:.3f}",
@@ -73,7 +75,7 @@ def _ladder(rungs: Mapping[str, Any] | None) -> list[str]:
     if not rungs:
         return ["ladder   no simpler model was fitted"]
     return [
-        f"{name:8} {_with_interval(rung)}  {rung['about']}, default recipe, same folds"
+        f"{name:8} {with_interval(rung)}  {rung['about']}, default recipe, same folds"
         for name, rung in rungs.items()
     ]
 
@@ -107,11 +109,6 @@ def _front(told: Mapping[str, Any]) -> list[str]:
         + f"  trial {point['trial']}"
         for point in told.get("front") or ()
     ]
-
-
-def _with_interval(score: Mapping[str, Any]) -> str:
-    low, high = score["ci95"]
-    return f"{score['score']:.3f}  [{low:.3f}, {high:.3f}]"
 
 
 def _unmasked(best: Mapping[str, Any]) -> str:

@@ -1,10 +1,11 @@
-"""Rows of cells as aligned text."""
+"""Rows of cells as aligned text, and scores with their intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-__all__ = ["aligned"]
+__all__ = ["aligned", "interval", "with_interval"]
 
 
 def aligned(rows: Sequence[Sequence[object]], *, num_words: int) -> list[str]:
@@ -24,3 +25,14 @@ def aligned(rows: Sequence[Sequence[object]], *, num_words: int) -> list[str]:
         ).rstrip()
         for row in texts
     ]
+
+
+def interval(found: Mapping[str, Any]) -> str:
+    """Return the interval of a score, ``ci95``."""
+    low, high = found["ci95"]
+    return f"[{low:.3f}, {high:.3f}]"
+
+
+def with_interval(found: Mapping[str, Any]) -> str:
+    """Return ``score`` and its interval."""
+    return f"{found['score']:.3f}  {interval(found)}"

@@ -16,6 +16,7 @@ from spectrum.cli.console import (
     progress_bar,
 )
 from spectrum.cli.options import CpusOption, JsonOption, RootsArgument, ShardsOption
+from spectrum.cli.tables import with_interval
 
 __all__ = ["register"]
 
@@ -71,7 +72,7 @@ def unseal(
 def _text_of_each(told: Mapping[str, Any]) -> str:
     """Write the score pooled over all people, and that of each data set below it."""
     rows = [
-        f"  {dataset:12} {_score(one)}  floor {one['floor']:.3f}  p {one['p']:.4f}  trial "
+        f"  {dataset:12} {with_interval(one)}  floor {one['floor']:.3f}  p {one['p']:.4f}  trial "
         f"{one['trial']}. {one['power']}"
         for dataset, one in told["studies"].items()
     ]
@@ -98,8 +99,8 @@ def _lines(told: Mapping[str, Any]) -> list[str]:
     low, high = told["comparison"]["ci95"]
     positive = "positive" if told["finding"]["is_positive"] else "not positive"
     return [
-        f"sealed   {_score(told)}  {told['num_subjects']} subjects, look {looks}",
-        f"floor    {_score(told['floor'])}  acquisition numbers only, same two sides",
+        f"sealed   {with_interval(told)}  {told['num_subjects']} subjects, look {looks}",
+        f"floor    {with_interval(told['floor'])}  acquisition numbers only, same two sides",
         f"above    {told['comparison']['difference']:+.3f}  [{low:+.3f}, {high:+.3f}]  paired "
         f"p {told['comparison']['p']:.4f}",
         f"p        {told['p']:.4f}{corrected}  {told['test']}",
@@ -107,8 +108,3 @@ def _lines(told: Mapping[str, Any]) -> list[str]:
         f"finding  {positive}: {'; '.join(told['finding']['reasons'])}",
         f"power    {told['power']['told']}",
     ]
-
-
-def _score(told: Mapping[str, Any]) -> str:
-    low, high = told["ci95"]
-    return f"{told['score']:.3f}  [{low:.3f}, {high:.3f}]"

@@ -22,6 +22,7 @@ from typing import Final
 __all__ = [
     "Owner",
     "aside_path",
+    "folder_written_aside",
     "owner_of",
     "remove_abandoned",
     "this_process",
@@ -89,6 +90,21 @@ def written_aside(path: Path) -> Iterator[Path]:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_aside(path: Path) -> Iterator[Path]:
+    """Yield a folder to make and fill, which becomes ``path``, not there yet, when all went well.
+
+    The folder above ``path`` is made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = aside_path(path)
+    try:
+        yield aside
+        aside.rename(path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_whole(path: Path, content: bytes) -> None:

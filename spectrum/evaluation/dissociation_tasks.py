@@ -103,6 +103,8 @@ def _interleave(answers: Answers, order: tuple[str, ...]) -> Iterator[float]:
     yield (three - two) - ((two - one) + (four - three)) / 2
 
 
+ONE_SUBJECT: Final = "both runs are of one data set and subject"
+
 TASKS: Final = {
     rule.name: rule
     for rule in (
@@ -121,7 +123,7 @@ TASKS: Final = {
                 reasons={
                     "learning": "the rule is reversed, and learning begins anew",
                     "clock": "reversal run 1 comes later in the session",
-                    "dataset": "both runs are of one data set and subject",
+                    "dataset": ONE_SUBJECT,
                 },
                 separates=True,
             ),
@@ -143,7 +145,7 @@ TASKS: Final = {
                     "clock": "run 1 is early in its session too, so that the clock of a session "
                     "says the same; only what lasts over the year, such as being used to the "
                     "scanner, says the opposite",
-                    "dataset": "both runs are of one data set and subject",
+                    "dataset": ONE_SUBJECT,
                 },
                 separates=False,
             ),
@@ -163,7 +165,7 @@ TASKS: Final = {
                 reasons={
                     "learning": "no category is learnt in this task",
                     "clock": "run 2 comes later in the session",
-                    "dataset": "both runs are of one data set and subject",
+                    "dataset": ONE_SUBJECT,
                 },
                 separates=True,
             ),
@@ -183,7 +185,7 @@ TASKS: Final = {
                 reasons={
                     "learning": "the second task is learnt anew",
                     "clock": "the second task comes later in the session",
-                    "dataset": "both runs are of one data set and subject",
+                    "dataset": ONE_SUBJECT,
                 },
                 separates=True,
             ),

@@ -24,7 +24,7 @@ from spectrum.evaluation.dissociation_tasks import (
 )
 from spectrum.search.exporting import export_model
 from spectrum.targets import Target
-from spectrum.training.exported import ExportedModel, read_model
+from spectrum.training.exported import ExportedModel
 from spectrum.training.other_subjects import OtherSubjects, judgeable
 from spectrum.training.predicting import Predicted
 
@@ -53,8 +53,7 @@ def task_names(asked: Sequence[str]) -> tuple[str, ...]:
 def models_of_study(study: Path) -> Iterator[ExportedModel]:
     """Yield the fold models of the selected trial, checked, in a folder that is then removed."""
     with tempfile.TemporaryDirectory(prefix="spectrum-evaluate-") as folder:
-        export_model(study, Path(folder) / "model")
-        yield read_model(Path(folder) / "model")
+        yield export_model(study, Path(folder) / "model")
 
 
 def runs_to_judge(model: ExportedModel, table: RunTable, names: Sequence[str]) -> OtherSubjects:

@@ -7,9 +7,7 @@ the figure (``spectrum.report.attention``).
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectrum.data.map_grid import MapGrid, map_grid, read_region, write_map
+from spectrum.data.owners import folder_written_aside
 from spectrum.data.run_views import mean_on_grid
 from spectrum.data.shards import ShardSet
 from spectrum.data.store import find_by_content
@@ -109,14 +108,8 @@ def explain_source(
             for method in options.methods
         }
         told = _told(model, grid, found, options)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(f".{out.name}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
+    with folder_written_aside(out) as aside:
         _write(aside, found, grid, told, mean_on_grid(shards))
-        aside.rename(out)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return told
 
 

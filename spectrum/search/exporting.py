@@ -7,7 +7,6 @@ configuration was selected by that score. Not here: the folder's layout (``train
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from spectrum.config import fingerprint
+from spectrum.data.owners import folder_written_aside
 from spectrum.errors import SearchError
 from spectrum.search.images import IMAGES_NAME
 from spectrum.search.json_lines import read_json
@@ -84,16 +84,10 @@ def export_model(source: Path, out: Path, *, fold: str | None = None) -> Exporte
         raise SearchError(f"{out} exists already. Give another folder, or remove it.")
     found = _found(source)
     wanted = _wanted(found, fold)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(f".{out.name}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
+    with folder_written_aside(out) as aside:
         copied = [_copy(path, aside, found, roles) for path, roles in wanted]
         write_header(aside, _header(found, copied))
         read_model(aside)
-        aside.rename(out)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return read_model(out)
 
 

@@ -76,6 +76,9 @@ class Case:
             f"{self.num_subjects} subjects a data set"
         )
 
+    def seeds(self, at_most: int | None) -> range:
+        return range(1, 1 + min(self.num_seeds, at_most or self.num_seeds))
+
     def config(self, seed: int) -> SimulationConfig:
         return SimulationConfig(
             truth=self.truth,
@@ -157,7 +160,7 @@ def told_apart(
 ) -> Iterator[dict[str, Any]]:
     with ProcessPoolExecutor(cpus) as pool:
         for case in cases:
-            seeds = range(1, 1 + min(case.num_seeds, num_seeds or case.num_seeds))
+            seeds = case.seeds(num_seeds)
             sides = list(pool.map(side, [case] * len(seeds), seeds))
             right, wrong = ("above", "below") if case.truth == "reversal" else ("below", "above")
             rate, other = (sides.count(one) / len(sides) for one in (right, wrong))
@@ -208,7 +211,7 @@ def comparisons(
 ) -> Iterator[dict[str, Any]]:
     with ProcessPoolExecutor(cpus) as pool:
         for case in cases:
-            seeds = range(1, 1 + min(case.num_seeds, num_seeds or case.num_seeds))
+            seeds = case.seeds(num_seeds)
             yield _comparison(case, list(pool.map(answer, [case] * len(seeds), seeds)))
 
 

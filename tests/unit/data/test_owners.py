@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from spectrum.data.owners import Owner, aside_path, owner_of, remove_abandoned, this_process
+from spectrum.data.owners import (
+    Owner,
+    aside_path,
+    folder_written_aside,
+    owner_of,
+    remove_abandoned,
+    this_process,
+)
 
 LIVING = [sys.executable, "-c", "input()"]
 
@@ -63,3 +70,21 @@ def test_a_process_that_nobody_waits_for_is_gone() -> None:
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert owner.is_gone
+
+
+def fill(out: Path, text: str) -> None:
+    with folder_written_aside(out) as aside:
+        aside.mkdir()
+        (aside / "one").write_text("1")
+        assert not out.exists()
+        (aside / "number").write_text(str(int(text)))
+
+
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out"
+    with pytest.raises(ValueError, match="half"):
+        fill(out, "half")
+    assert list(out.parent.iterdir()) == []
+    fill(out, "2")
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert {path.name: path.read_text() for path in out.iterdir()} == {"one": "1", "number": "2"}
