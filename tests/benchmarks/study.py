@@ -3,12 +3,12 @@
     python -m tests.benchmarks.study --json
     python -m tests.benchmarks.study --json --subjects 1 --epochs 2 --trials 2 --peer-trials 1
 
-Ours: a study as it ships, sets, journal, records and Aim included, on two CPUs; once without
-early stopping and once with successive halving. Peers, each in a file and a process of its own:
-``nested_peer``, the documented way with preprocessing in each trial, which may run fewer trials
-and is compared by the trial; and ``optuna_peer``, a plain Optuna loop with our data code, on one
-thread or two, whichever trains one trial faster. All begin without a shard set. A row of scores
-tells the best score of each; ``met`` says whether the peer's best lies in the interval of ours.
+Ours, ``our_study``: a study as it ships, on two CPUs; once without early stopping and once with
+successive halving. Peers: ``nested_peer``, the documented way with preprocessing in each trial,
+which may run fewer trials and is compared by the trial; and ``optuna_peer``, a plain Optuna loop
+with our data code, on one thread or two, whichever trains one trial faster. Each has a process of
+its own, is timed from its start to its end, and begins without a shard set. A row of scores tells
+the best score of each; ``met`` says whether the peer's best lies in the interval of ours.
 """
 
 from __future__ import annotations
@@ -24,44 +24,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from spectrum.launch import local_ray
 from tests.benchmarks.no_op_trials import told
-from tests.benchmarks.study_setting import Setting, space_of, write_trees
+from tests.benchmarks.study_setting import Setting, write_trees
 from tests.benchmarks.telling import tell
 
 GOAL_NESTED = 5.0
 GOAL_LOOP = 1.0
 GOAL_PRUNED = 1.3
 THREADS = (1, 2)
+ROOT = Path(__file__).parents[2]
 
 
-def our_study(
-    folder: Path, setting: Setting, num_trials: int, *, is_pruned: bool
-) -> dict[str, Any]:
-    """Return seconds of a whole study, Ray's start included, its best score and interval."""
-    # Ray reads its mode of authentication, which ``local_ray`` sets, when it is imported.
-    begin = time.perf_counter()
-    with local_ray(num_cpus=2, object_store_gib=0.4):
-        from spectrum.search.study import run_study
-        from spectrum.tracking import AimTracker
-
-        result = run_study(
-            space_of(setting, is_pruned=is_pruned),
-            roots=setting.roots,
-            shards_root=folder / "shards",
-            folder=folder / "studies" / "study",
-            num_trials=num_trials,
-            make_tracker=lambda floor: AimTracker(folder / "studies", study="study", floor=floor),
-        )
-    best = result.to_json()["best"]
-    seconds = time.perf_counter() - begin
-    assert len(result.lines) == num_trials
-    assert not any(line["state"] == "failed" for line in result.lines.values())
-    return {"seconds": seconds, "score": best["score"], "ci95": best["ci95"]}
-
-
-def peer(module: str, folder: Path, setting: Setting, *arguments: int) -> dict[str, Any]:
-    """Return what a peer tells, and the seconds of its process from start to end."""
+def told_by(module: str, folder: Path, setting: Setting, *arguments: int) -> dict[str, Any]:
+    """Return what a module tells, and the seconds of its process from start to end."""
     folder.mkdir()
     roots = ",".join(str(root) for root in setting.roots)
     begin = time.perf_counter()
@@ -73,7 +48,8 @@ def peer(module: str, folder: Path, setting: Setting, *arguments: int) -> dict[s
         check=True,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "2"},
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)},
     )
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return {**found, "seconds": time.perf_counter() - begin}
@@ -82,19 +58,19 @@ def peer(module: str, folder: Path, setting: Setting, *arguments: int) -> dict[s
 def plain_loop(folder: Path, setting: Setting, num_trials: int) -> dict[str, Any]:
     """Return the loop's study at its better number of threads, tried on one trial each."""
     tried = {
-        threads: peer("optuna_peer", folder / f"try{threads}", setting, 1, threads)["trials_s"]
+        threads: told_by("optuna_peer", folder / f"try{threads}", setting, 1, threads)["trials_s"]
         for threads in THREADS
     }
     threads = min(tried, key=lambda number: tried[number])
-    found = peer("optuna_peer", folder / "whole", setting, num_trials, threads)
+    found = told_by("optuna_peer", folder / "whole", setting, num_trials, threads)
     return {**found, "threads": threads}
 
 
 def comparisons(
     folder: Path, setting: Setting, trials: int, peers: int
 ) -> Iterator[dict[str, Any]]:
-    ours = our_study(folder / "ours", setting, trials, is_pruned=False)
-    pruned = our_study(folder / "pruned", setting, trials, is_pruned=True)
+    ours = told_by("our_study", folder / "ours", setting, trials, 0)
+    pruned = told_by("our_study", folder / "pruned", setting, trials, 1)
     (folder / "loop").mkdir()
     loop = plain_loop(folder / "loop", setting, trials)
     case = f"seconds of {trials} trials; plain loop on {loop['threads']} thread(s)"
@@ -103,7 +79,7 @@ def comparisons(
     yield scores("the plain loop", ours, loop)
     yield scores("the plain loop, ours with halving", pruned, loop)
     if peers:
-        nested = peer("nested_peer", folder / "nested", setting, peers)
+        nested = told_by("nested_peer", folder / "nested", setting, peers)
         case = f"seconds a trial, {trials} of ours beside {peers} nested that preprocess"
         yield row(case, ours["seconds"] / trials, nested["trials_s"] / peers, GOAL_NESTED)
         yield scores("the documented way", ours, nested)
