@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import binom, wilcoxon
 
 from spectrum.entities import RunKey
 from spectrum.errors import DataError
 from spectrum.evaluation.dissociation import (
+    Contrast,
     Dissociation,
     RunAnswer,
     agreement,
+    judge_dissociation,
 )
 from spectrum.evaluation.dissociation_tasks import (
     INTERLEAVED,
@@ -114,6 +117,41 @@ def test_a_signal_of_the_data_set_alone_shows_no_order(name: str) -> None:
     """Ten draws of noise alone: each side is shown no more often than 5 % has it."""
     sides = [found(name, dataset_name, np.random.default_rng(seed)).found for seed in range(40)]
     assert sum(side != "chance" for side in sides) <= 9
+
+
+def gaps_of(gaps: Sequence[float]) -> Dissociation:
+    """Judge subjects whose runs differ by these gaps of the logit."""
+    contrasts = [Contrast(group=f"d/sub-{i}", gap=gap) for i, gap in enumerate(gaps)]
+    return judge_dissociation("reversal", TASKS["reversal"].expectation, contrasts)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_p_of_a_task_is_the_exact_one_of_signed_ranks(seed: int) -> None:
+    gaps = np.random.default_rng(seed).normal(0.5, 1.0, size=13)
+    told = gaps_of(gaps.tolist())
+    assert told.p_above == pytest.approx(wilcoxon(gaps, alternative="greater").pvalue)
+    assert told.p_below == pytest.approx(wilcoxon(gaps, alternative="less").pvalue)
+    assert gaps_of((-gaps).tolist()).p_below == pytest.approx(told.p_above)
+    assert gaps_of((np.sign(gaps) * gaps**2).tolist()).p_above == pytest.approx(told.p_above)
+
+
+def test_a_side_is_shown_on_even_runs_no_more_often_than_allowed() -> None:
+    rng = np.random.default_rng(11)
+    sides = [gaps_of(rng.standard_t(2, size=13).tolist()).found for _ in range(400)]
+    for side in ("above", "below"):
+        assert sides.count(side) <= binom.ppf(0.999, 400, 0.05)
+
+
+def test_one_subject_that_a_network_is_sure_of_does_not_decide() -> None:
+    assert gaps_of([50.0, *[-0.1] * 12]).found == "below"
+    assert gaps_of([0.0] * 9).p_above == 1.0
+
+
+def test_no_side_is_told_against_the_share_of_subjects() -> None:
+    told = gaps_of([-0.1 - i / 100 for i in range(7)] + [1.0 + i for i in range(6)])
+    assert told.share < 0.5
+    assert told.found == "chance"
+    assert told.p_above < 0.2
 
 
 def test_a_drift_alone_takes_no_side_between_alternating_runs() -> None:
