@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,8 @@ from typing import Final
 from spectrum.errors import LaunchError
 
 __all__ = ["available_cpus", "local_ray", "refuse_unsafe_switches"]
+
+logger = logging.getLogger(__name__)
 
 TOKEN_BYTES: Final = 32
 GIB: Final = 2**30
@@ -79,22 +83,49 @@ def local_ray(
             "Ray runs in this process already. Shut it down, or call inside its block."
         )
     try:
-        ray.init(
-            address="local",
-            num_cpus=num_cpus or available_cpus(),
-            object_store_memory=int(object_store_gib * GIB) if object_store_gib else None,
-            include_dashboard=dashboard,
-            dashboard_host="127.0.0.1",
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
+        with _sigterm_kept():
+            ray.init(
+                address="local",
+                num_cpus=num_cpus or available_cpus(),
+                object_store_memory=int(object_store_gib * GIB) if object_store_gib else None,
+                include_dashboard=dashboard,
+                dashboard_host="127.0.0.1",
+                logging_level=_ray_level(),
+                log_to_driver=logger.isEnabledFor(logging.DEBUG),
+            )
     except Exception as err:
         # Ray raises a bare Exception where a node is slow to start, and OSError for a long path.
         raise LaunchError(_start_failed(err)) from err
+    logger.info("Ray runs here with %s CPUs.", num_cpus or available_cpus())
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Keep our own handler of SIGTERM, if there is one, while Ray starts and sets its own.
+
+    Ray's leaves with an exit code of its own and says nothing; it raises SystemExit when the
+    signal comes while Ray starts.
+    """
+    ours = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:
+        if callable(ours):
+            ours(signal.SIGTERM, None)
+        raise
+    finally:
+        if callable(ours) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ours)
+
+
+def _ray_level() -> int:
+    """Return the level from which Ray speaks: errors alone, unless more was asked for."""
+    level = logger.getEffectiveLevel()
+    return level if level < logging.WARNING else logging.ERROR
 
 
 def _start_failed(err: Exception) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import typer
@@ -31,22 +32,36 @@ from spectrum.cli import (
     training,
     unsealing,
 )
-from spectrum.cli.console import INTERRUPTED, notes
+from spectrum.cli.console import ending_politely, notes, set_quiet
+from spectrum.cli.options import GLOBAL_HELP, LogLevelOption, QuietOption, global_first
 from spectrum.errors import SpectrumError
 
 __all__ = ["app", "main"]
 
 
 class _Commands(typer.core.TyperGroup):
-    """Ends on Ctrl-C with a word, where the command itself says nothing of what is kept."""
+    """All commands: what each takes, and how each ends that says nothing of it itself."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for command in _commands_of(self):
+            command.epilog = GLOBAL_HELP
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the options of the program from anywhere on the line."""
+        return super().parse_args(ctx, global_first(args))
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command."""
-        try:
+        """Run a command; Ctrl-C, or a polite request to end, ends it with a word."""
+        with ending_politely():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            notes.print("spectrum: interrupted.")
-            raise typer.Exit(INTERRUPTED) from None
+
+
+def _commands_of(group: Any) -> Iterator[Any]:
+    for command in group.commands.values():
+        yield command
+        if hasattr(command, "commands"):
+            yield from _commands_of(command)
 
 
 app = typer.Typer(
@@ -57,7 +72,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    epilog=GLOBAL_HELP,
 )
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 ROOMS = (
     demo,
@@ -96,8 +114,14 @@ def _root(
     version: bool = typer.Option(
         False, "--version", callback=_print_version, is_eager=True, help="Print the version."
     ),
+    quiet: QuietOption = False,
+    log_level: LogLevelOption = None,
 ) -> None:
     """Spectrum: from raw BIDS to an answer that can be published."""
+    set_quiet(quiet)
+    if log_level is not None:
+        logging.basicConfig(level=log_level.upper(), format=LOG_FORMAT)
+        logging.getLogger().setLevel(log_level.upper())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from spectrum.cli.console import notes, print_json, print_text, progress_bar
+from spectrum.cli.console import print_json, print_notes, print_text
 from spectrum.cli.options import JsonOption, ShardsOption
+from spectrum.cli.progress import busy, steps_bar
 from spectrum.cli.tables import aligned
 
 if TYPE_CHECKING:
@@ -61,17 +62,22 @@ def attention(
         sequences_per_unit=sequences,
         regions=_regions(region or []),
     )
-    with progress_bar("explaining", unit="sequences") as show:
+    with steps_bar() as show:
         told = explain_source(
-            source, [shards], folder, options=options, on_done=lambda _, n, of: show(n, of)
+            source,
+            [shards],
+            folder,
+            options=options,
+            on_done=lambda what, done, total: show(f"Explaining sequences, {what}", done, total),
         )
-    figures = write_attention_figure(folder)
+    with busy("Drawing maps"):
+        figures = write_attention_figure(folder)
     if as_json:
         paths = [str(path) for path in figures]
         print_json({"attention": str(folder), "figures": paths, **told})
         return
     print_text("\n".join([str(folder), *_table(told)]))
-    notes.print(f"note: {told['space_told']}", markup=False, soft_wrap=True)
+    print_notes([told["space_told"]])
 
 
 def _regions(given: Sequence[str]) -> dict[str, Path]:

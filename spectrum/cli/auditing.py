@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spectrum.cli.audit_text import audit_text, ladder_text
-from spectrum.cli.console import (
-    end_with_refused,
-    print_json,
-    print_notes,
-    print_text,
-    progress_bar,
-)
+from spectrum.cli.console import end_with_refused, print_json, print_notes, print_text
 from spectrum.cli.options import (
     JsonOption,
     MultiEchoOption,
@@ -23,6 +17,7 @@ from spectrum.cli.options import (
     TrFromOption,
     data_settings,
 )
+from spectrum.cli.progress import progress_bar
 from spectrum.errors import SearchError
 
 if TYPE_CHECKING:
@@ -79,12 +74,17 @@ def audit(
     decided = [*(settings or []), *data_settings(tr_from, multi_echo, space)]
     configs = [_config(decided, one) for one in scheme or ["leave-one-dataset-out"]]
     targets = [read_target(name) for name in target or ["early_late"]]
-    source = open_source(paths, quality=quality or (), choices=configs[0].data)
-    audits = [
-        audit_target(source, one, config.folds, config.sequences)
-        for one in targets
-        for config in configs
-    ]
+    with progress_bar("Reading headers", unit="runs") as on_run_done:
+        source = open_source(
+            paths, quality=quality or (), choices=configs[0].data, on_run_done=on_run_done
+        )
+    asked = [(one, config) for one in targets for config in configs]
+    audits = []
+    with progress_bar("Auditing", unit="targets and schemes") as show:
+        for num_done, (one, config) in enumerate(asked):
+            show(num_done, len(asked), f"{one.name}, {config.folds.scheme}")
+            audits.append(audit_target(source, one, config.folds, config.sequences))
+        show(len(asked), len(asked))
     if as_json:
         found = [one.to_json() for one in audits]
         print_json(found[0] if len(found) == 1 else {"audits": found})

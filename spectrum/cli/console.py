@@ -1,52 +1,68 @@
-"""What commands share: JSON on stdout, everything else on stderr, one sentence for an error."""
+"""What commands share: JSON on stdout, everything else on stderr, one sentence for an error.
+
+Not here: how far a command is (``progress``).
+"""
 
 from __future__ import annotations
 
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from types import FrameType
+from typing import Any, Final
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.text import Text
-
-from spectrum.data.describing import size_text
 
 __all__ = [
     "DONE_IN_PART",
     "INTERRUPTED",
-    "bytes_bar",
     "end_with_refused",
     "ending_politely",
+    "has_terminal",
+    "is_quiet",
     "notes",
     "print_json",
     "print_notes",
     "print_text",
-    "progress_bar",
+    "say",
+    "set_quiet",
 ]
 
 DONE_IN_PART = 3
 """Exit code when some inputs were refused and the others are done."""
 
 INTERRUPTED = 130
-"""Exit code after SIGINT, as shells count it (128 + 2)."""
+"""Exit code after SIGINT, as shells count it (128 + 2); after SIGTERM it is 143."""
 
 notes = Console(stderr=True, highlight=False)
 """Progress, warnings and errors."""
+
+_QUIET: Final[ContextVar[bool]] = ContextVar("quiet", default=False)
+
+
+def set_quiet(quiet: bool) -> None:
+    """Have the command that is being called leave progress and notes away, or not."""
+    _QUIET.set(quiet)
+
+
+def is_quiet() -> bool:
+    """Tell whether progress and notes are left away."""
+    return _QUIET.get()
+
+
+def has_terminal() -> bool:
+    """Tell whether stderr is a terminal that can redraw a line."""
+    return notes.is_terminal and not notes.is_dumb_terminal
+
+
+def say(sentence: str) -> None:
+    """Tell on stderr what is being done; nothing with ``--quiet``."""
+    if not is_quiet():
+        notes.print(sentence, markup=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -55,9 +71,9 @@ def print_json(value: Any) -> None:
 
 
 def print_notes(sentences: Iterable[str]) -> None:
-    """Print what a user should know besides the result, on stderr."""
+    """Print what a user should know besides the result, on stderr; not with ``--quiet``."""
     for sentence in sentences:
-        notes.print(f"note: {sentence}", markup=False, soft_wrap=True)
+        say(f"note: {sentence}")
 
 
 def end_with_refused(refused: Sequence[Mapping[str, Any]]) -> None:
@@ -76,67 +92,31 @@ def ending_politely(sentence: str = "") -> Iterator[None]:
     Parameters
     ----------
     sentence : what is kept, and how to go on
-        Of several around each other the innermost speaks. One around Ray's start is not told of a
-        polite request, which Ray takes for itself; put one inside too.
+        Of several around each other the innermost speaks.
     """
-    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    came: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    earlier = _take_sigterm(stop)
     try:
         yield
     except KeyboardInterrupt:
         notes.print(f"spectrum: interrupted. {sentence}".rstrip(), markup=False, soft_wrap=True)
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(128 + came[0] if came else INTERRUPTED) from None
     finally:
-        signal.signal(signal.SIGTERM, earlier)
+        _take_sigterm(earlier)
+
+
+def _take_sigterm(handler: Any) -> Any:
+    """Set the handler of SIGTERM and return the one before; in a thread nothing can be set."""
+    with suppress(ValueError):
+        return signal.signal(signal.SIGTERM, handler)
+    return signal.SIG_DFL
 
 
 def print_text(text: str) -> None:
     """Print a result for people on stdout."""
     sys.stdout.write(text + "\n")
-
-
-@contextmanager
-def progress_bar(title: str, *, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on stderr; yields a callback that takes what is done and the total."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=32),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=notes, disable=not notes.is_terminal) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-class _BinarySpeedColumn(TransferSpeedColumn):
-    """A rate in the units of all other sizes; rich's own counts in thousands."""
-
-    def render(self, task: Task) -> Text:
-        """Return the rate of a task."""
-        speed = task.finished_speed or task.speed
-        return Text("?" if speed is None else f"{size_text(speed)}/s", style="progress.data.speed")
-
-
-@contextmanager
-def bytes_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar of bytes with rate and time left; yields a callback as ``progress_bar`` does.
-
-    The bar vanishes where nothing was counted before an error.
-    """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=32),
-        DownloadColumn(binary_units=True),
-        _BinarySpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=notes, transient=True) as bar:
-        task = bar.add_task(title, total=None)
-
-        def show(done: int, total: int) -> None:
-            bar.live.transient = False
-            bar.update(task, completed=done, total=total)
-
-        yield show

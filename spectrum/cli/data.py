@@ -15,7 +15,6 @@ from spectrum.cli.console import (
     print_json,
     print_notes,
     print_text,
-    progress_bar,
 )
 from spectrum.cli.inspection import inspection_text
 from spectrum.cli.options import (
@@ -30,6 +29,7 @@ from spectrum.cli.options import (
     data_settings,
 )
 from spectrum.cli.preparing import data_choices, index_trees, making_shards
+from spectrum.cli.progress import progress_bar
 from spectrum.errors import ConfigError
 
 if TYPE_CHECKING:

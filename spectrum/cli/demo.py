@@ -8,8 +8,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from spectrum.cli.console import notes, print_json, print_text, progress_bar
+from spectrum.cli.console import print_json, print_text, say
+from spectrum.cli.live import live_search
 from spectrum.cli.options import CpusOption, JsonOption
+from spectrum.cli.progress import progress_bar
 from spectrum.cli.summary import search_json, search_text
 from spectrum.errors import ConfigError
 
@@ -52,20 +54,17 @@ def demo(
 
     if out.exists():
         raise ConfigError(f"{out} exists already. Remove it, or name another folder with --out.")
-    notes.print(f"1/3  Simulating four data sets in miniature, truth: {truth}")
+    say(f"1/3  Simulating four data sets in miniature, truth: {truth}")
     with progress_bar("Simulating", unit="runs") as on_progress:
         config = SimulationConfig(
             truth=truth, num_subjects=subjects, seed=seed, effect_percent=EFFECT_PERCENT
         )
         roots = simulate(out / "bids", config, on_run_done=on_progress)
-    notes.print("2/3  Searching preprocessing and architecture together")
+    say("2/3  Searching preprocessing and architecture together")
     with as_file(files("spectrum.spaces") / "quickstart.yaml") as file:
         space = read_space(file)
     folder = out / "studies" / "demo"
-    with (
-        local_ray(num_cpus=cpus, object_store_gib=OBJECT_STORE_GIB),
-        progress_bar("Searching", unit="trials") as on_progress,
-    ):
+    with local_ray(num_cpus=cpus, object_store_gib=OBJECT_STORE_GIB), live_search() as show:
         result = run_study(
             space,
             roots=roots,
@@ -73,9 +72,11 @@ def demo(
             folder=folder,
             num_trials=trials,
             make_tracker=lambda floor: AimTracker(out / "studies", study="demo", floor=floor),
-            on_progress=on_progress,
+            on_status=show.on_status,
+            on_step=show.on_step,
         )
-    notes.print("3/3  Writing the report")
-    report = write_report(folder, shards_root=out / "shards")
+    say("3/3  Writing the report")
+    with progress_bar("Drawing", unit="figures") as on_figure_done:
+        report = write_report(folder, shards_root=out / "shards", on_figure_done=on_figure_done)
     told = search_json(result.to_json(), aim_repo=out / "studies", report=report)
     print_json(told) if as_json else print_text(search_text(told))

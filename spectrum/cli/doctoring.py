@@ -11,6 +11,7 @@ import typer
 
 from spectrum.cli.console import print_json, print_text
 from spectrum.cli.options import JsonOption, ShardsOption
+from spectrum.cli.progress import busy
 
 if TYPE_CHECKING:
     from spectrum.doctor import Finding
@@ -43,7 +44,8 @@ def doctor(
     """
     from spectrum.doctor import Questions, examine
 
-    findings = examine(Questions(shards=shards, studies=studies, data=data, address=address))
+    with busy("Looking"):
+        findings = examine(Questions(shards=shards, studies=studies, data=data, address=address))
     if as_json:
         print_json({"findings": [asdict(finding) for finding in findings]})
     else:

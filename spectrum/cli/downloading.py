@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spectrum.cli.console import (
-    bytes_bar,
     end_with_refused,
     ending_politely,
     notes,
@@ -17,6 +16,7 @@ from spectrum.cli.console import (
     print_text,
 )
 from spectrum.cli.options import JsonOption
+from spectrum.cli.progress import busy, bytes_bar
 from spectrum.data.describing import size_text
 from spectrum.errors import ConfigError
 
@@ -151,7 +151,8 @@ def _known_line(row: dict[str, Any]) -> str:
 def _plan(request: DownloadRequest, as_json: bool) -> None:
     from spectrum.data.download import World, plan_download
 
-    planned = plan_download(request, world=World())
+    with busy("Listing"):
+        planned = plan_download(request, world=World())
     told = planned.as_json(request)
     if as_json:
         print_json(told)

@@ -19,6 +19,7 @@ from spectrum.cli.options import (
     TrFromOption,
 )
 from spectrum.cli.preparing import data_choices, making_shards
+from spectrum.cli.progress import busy
 
 if TYPE_CHECKING:
     from spectrum.evaluation.dissociation import Dissociation
@@ -77,7 +78,8 @@ def evaluate(
     view = view_study(study)
     choices = (tr_from, multi_echo, space)
     outcomes, notes = _dissociate(study, roots or [], names, found_order, choices, shards, cpus)
-    told = build_statement(view, outcomes, date=datetime.now(UTC).date().isoformat())
+    with busy("Permuting"):
+        told = build_statement(view, outcomes, date=datetime.now(UTC).date().isoformat())
     path = write_statement(study, told)
     if as_json:
         print_json({"statement": str(path), **told})

@@ -1,17 +1,25 @@
-"""Arguments and options that several commands take, written once."""
+"""Arguments and options that several commands take, written once.
+
+``--quiet`` and ``--log-level`` are of the program, and every command takes them: they may stand
+anywhere on the line (``global_first``).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import typer
 
 __all__ = [
+    "GLOBAL_HELP",
     "CpusOption",
     "FreezeOption",
     "JsonOption",
+    "LogLevelOption",
     "MultiEchoOption",
+    "QuietOption",
     "RootsArgument",
     "SealedOption",
     "SetOption",
@@ -20,6 +28,7 @@ __all__ = [
     "StudiesOption",
     "TrFromOption",
     "data_settings",
+    "global_first",
     "sealed_settings",
 ]
 
@@ -69,6 +78,44 @@ SpaceOption: TypeAlias = Annotated[
     str | None,
     typer.Option("--space", help="Space of derivatives, as in space-<label>, or native."),
 ]
+
+QuietOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", help="No progress and no notes; errors and refused inputs are told."
+    ),
+]
+LogLevelOption: TypeAlias = Annotated[
+    Literal["debug", "info", "warning", "error"] | None,
+    typer.Option(
+        "--log-level",
+        help="Log on stderr from this level on, with times; debug lets Ray's workers speak too.",
+    ),
+]
+GLOBAL_HELP: Final = (
+    "Every command takes --quiet (-q) and --log-level LEVEL, anywhere on its line. Progress is a "
+    "bar on a terminal and a line each half a minute elsewhere; NO_COLOR=1 takes its colours away."
+)
+
+
+def global_first(arguments: Sequence[str]) -> list[str]:
+    """Return a command line with what every command takes moved before the command's name."""
+    first: list[str] = []
+    rest: list[str] = []
+    left = list(arguments)
+    while left:
+        word = left.pop(0)
+        if word == "--":
+            rest += [word, *left]
+            break
+        if word in ("--quiet", "-q") or word.startswith("--log-level="):
+            first.append(word)
+        elif word == "--log-level":
+            first += [word, *left[:1]]
+            left = left[1:]
+        else:
+            rest.append(word)
+    return [*first, *rest]
 
 
 def data_settings(tr_from: str | None, multi_echo: str | None, space: str | None) -> list[str]:

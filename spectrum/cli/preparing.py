@@ -7,8 +7,9 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectrum.cli.console import ending_politely, progress_bar
+from spectrum.cli.console import ending_politely
 from spectrum.cli.options import data_settings
+from spectrum.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from spectrum.config import DataConfig
@@ -52,11 +53,9 @@ def making_shards(
     from spectrum.launch import local_ray
 
     kept = f"Finished runs are kept in {shards}; the same command goes on from there."
-    # The outer one speaks while Ray starts and stops; Ray keeps a polite request from it.
     with (
         ending_politely(kept),
         nullcontext() if is_made else local_ray(num_cpus=cpus),
-        ending_politely(kept),
         progress_bar("Preparing", unit="runs") as on_run_done,
     ):
         yield on_run_done

@@ -11,11 +11,12 @@ import typer
 
 from spectrum.cli.console import (
     end_with_refused,
+    ending_politely,
     print_json,
     print_notes,
     print_text,
 )
-from spectrum.cli.live import live_table
+from spectrum.cli.live import live_search
 from spectrum.cli.options import (
     CpusOption,
     FreezeOption,
@@ -32,6 +33,7 @@ from spectrum.cli.options import (
     sealed_settings,
 )
 from spectrum.cli.planning import plan_text, planned
+from spectrum.cli.progress import busy, progress_bar
 from spectrum.cli.summary import search_json, search_text
 from spectrum.errors import SearchError
 
@@ -155,17 +157,18 @@ def _searches(
 
 
 def _print_plans(spaces: Sequence[SearchSpace], asked: _Asked, *, probes: bool) -> None:
-    plans = [
-        planned(
-            space,
-            asked.roots,
-            shards_root=asked.shards,
-            num_trials=asked.trials,
-            cpus=asked.cpus,
-            probes=probes,
-        )
-        for space in spaces
-    ]
+    with busy("Planning"):
+        plans = [
+            planned(
+                space,
+                asked.roots,
+                shards_root=asked.shards,
+                num_trials=asked.trials,
+                cpus=asked.cpus,
+                probes=probes,
+            )
+            for space in spaces
+        ]
     if asked.as_json:
         print_json(plans[0] if len(plans) == 1 else {"plans": plans})
     else:
@@ -184,7 +187,15 @@ def _search_one(
     from spectrum.search.study import run_study
     from spectrum.tracking import AimTracker
 
-    with local_ray(num_cpus=asked.cpus), live_table() as on_status:
+    kept = (
+        f"Shards that are made are kept in {asked.shards}, and trials in {folder}; the same "
+        "command goes on from there, with --resume once study.json is written."
+    )
+    with (
+        ending_politely(kept),
+        local_ray(num_cpus=asked.cpus),
+        live_search() as show,
+    ):
         result = run_study(
             space,
             roots=asked.roots,
@@ -194,9 +205,11 @@ def _search_one(
             make_tracker=lambda floor: AimTracker(asked.studies, study=folder.name, floor=floor),
             resume=resume,
             fork=asked.fork,
-            on_status=on_status,
+            on_status=show.on_status,
+            on_step=show.on_step,
         )
-    report = write_report(folder, shards_root=asked.shards)
+    with progress_bar("Drawing", unit="figures") as on_figure_done:
+        report = write_report(folder, shards_root=asked.shards, on_figure_done=on_figure_done)
     told = search_json(result.to_json(), aim_repo=asked.studies, report=report)
     if not asked.as_json:
         print_text(search_text(told))

@@ -9,6 +9,7 @@ import typer
 
 from spectrum.cli.console import print_json, print_text
 from spectrum.cli.options import JsonOption, ShardsOption
+from spectrum.cli.progress import progress_bar
 
 __all__ = ["register"]
 
@@ -31,7 +32,8 @@ def report(
     """
     from spectrum.report import write_report
 
-    page = write_report(study, shards_root=shards)
+    with progress_bar("Drawing", unit="figures") as on_figure_done:
+        page = write_report(study, shards_root=shards, on_figure_done=on_figure_done)
     if open_page:
         import webbrowser
 

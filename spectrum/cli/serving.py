@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from spectrum.cli.console import notes, print_text
+from spectrum.cli.console import print_text, say
 from spectrum.cli.options import CpusOption
 from spectrum.errors import ConfigError
 
@@ -49,7 +49,7 @@ def serve(
         ) from err
 
     answerer = Answerer(model=read_model(model), draw=_draw)
-    notes.print("Starting ...")
+    say("Starting ...")
     with local_ray(num_cpus=cpus, object_store_gib=OBJECT_STORE_GIB):
         run_page(
             answerer,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from spectrum.cli.console import ending_politely, print_json, print_text, progress_bar
+from spectrum.cli.console import ending_politely, print_json, print_text
 from spectrum.cli.options import CpusOption, JsonOption
+from spectrum.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from spectrum.data.simulate import SimulationConfig

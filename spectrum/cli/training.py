@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn
 
 from spectrum.cli.console import (
     end_with_refused,
-    notes,
+    ending_politely,
     print_json,
     print_notes,
     print_text,
@@ -29,6 +26,7 @@ from spectrum.cli.options import (
     TrFromOption,
     data_settings,
 )
+from spectrum.cli.progress import steps_bar
 
 if TYPE_CHECKING:
     from spectrum.records import FoldRecord
@@ -93,13 +91,21 @@ def train(
         parsed, data = read_config(TrialConfig, config, settings=wanted), roots or []
     if not data:
         raise ConfigError("No data were given. Name the folders of BIDS data sets after CONFIG.")
-    with local_ray(num_cpus=cpus), _epoch_lines() as on_epoch:
+    kept = f"Epochs that ended are kept in {out}; go on with --resume."
+    with (
+        ending_politely(kept),
+        local_ray(num_cpus=cpus),
+        steps_bar() as show,
+    ):
         result = train_single(
             parsed,
             data,
             shards_root=shards,
             out=out,
-            on_epoch=on_epoch,
+            on_epoch=lambda told: show(
+                "Training epochs", told.record.epoch + 1, told.num_records, _epoch_text(told)
+            ),
+            on_step=show,
             resume=resume,
             seal=seal_of_trial(source) if source is not None else None,
         )
@@ -111,38 +117,21 @@ def train(
     end_with_refused(result.refused)
 
 
-@contextmanager
-def _epoch_lines() -> Iterator[Callable[[TrainEpoch], None]]:
-    """Show how far a training is on stderr: a bar on a terminal, a line an epoch elsewhere."""
-    columns = (TextColumn("Training"), BarColumn(bar_width=24), TextColumn("{task.fields[told]}"))
-    with Progress(*columns, console=notes, disable=not notes.is_terminal) as bar:
-        task = bar.add_task("", total=None, told="reading")
-
-        def show(epoch: TrainEpoch) -> None:
-            told = _epoch_text(epoch)
-            bar.update(task, completed=epoch.record.epoch + 1, total=epoch.num_records, told=told)
-            if not notes.is_terminal:
-                notes.print(told, markup=False, soft_wrap=True)
-
-        yield show
-
-
 def _epoch_text(epoch: TrainEpoch) -> str:
-    """Return one epoch as a line: which of how many, fold, loss, score, rate and time left."""
+    """Return what an epoch came to: fold, loss, score and rate."""
     record = epoch.record
     fold = record.folds[-1].fold if len(record.folds) == 1 else f"{len(record.folds)} folds"
     training = fmean(told.training_loss for told in record.folds)
     held_out = fmean(told.validation_loss for told in record.folds)
-    parts = [
-        f"epoch {record.epoch + 1}/{epoch.num_records}",
-        fold,
-        f"loss {training:.3f}, held out {held_out:.3f}",
-        f"score {record.score.value:.3f}",
-    ]
-    if not epoch.sequences_per_second:
-        return ", ".join([*parts, "done before"])
-    rate, left = epoch.sequences_per_second, timedelta(seconds=round(epoch.seconds_left))
-    return ", ".join([*parts, f"{rate:.0f} sequences/s", f"{left} left"])
+    rate = epoch.sequences_per_second
+    return ", ".join(
+        [
+            fold,
+            f"loss {training:.3f}, held out {held_out:.3f}",
+            f"score {record.score.value:.3f}",
+            f"{rate:.0f} sequences/s" if rate else "done before",
+        ]
+    )
 
 
 def _train_text(result: TrainResult) -> str:

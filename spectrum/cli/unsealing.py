@@ -8,14 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from spectrum.cli.console import (
-    end_with_refused,
-    print_json,
-    print_notes,
-    print_text,
-    progress_bar,
-)
+from spectrum.cli.console import end_with_refused, print_json, print_notes, print_text
 from spectrum.cli.options import CpusOption, JsonOption, RootsArgument, ShardsOption
+from spectrum.cli.progress import steps_bar
 from spectrum.cli.tables import with_interval
 
 __all__ = ["register"]
@@ -54,11 +49,11 @@ def unseal(
     from spectrum.search.unsealing import unseal_study
 
     group = read_each(study)
-    with local_ray(num_cpus=cpus), progress_bar("Refitting", unit="epochs") as on_epoch:
+    with local_ray(num_cpus=cpus), steps_bar() as show:
         if group is not None:
-            line = unseal_each(group, roots, shards_root=shards, again=again, on_epoch=on_epoch)
+            line = unseal_each(group, roots, shards_root=shards, again=again, on_step=show)
         else:
-            found = unseal_study(study, roots, shards_root=shards, again=again, on_epoch=on_epoch)
+            found = unseal_study(study, roots, shards_root=shards, again=again, on_step=show)
     if group is not None:
         told = opening_json(line, study)
         print_json(told) if as_json else print_text(_text_of_each(told))

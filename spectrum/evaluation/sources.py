@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -87,7 +87,11 @@ class Source:
 
 
 def open_source(
-    paths: Sequence[Path], *, quality: Sequence[str] = (), choices: DataConfig | None = None
+    paths: Sequence[Path],
+    *,
+    quality: Sequence[str] = (),
+    choices: DataConfig | None = None,
+    on_run_done: Callable[[int, int], None] | None = None,
 ) -> Source:
     """Open one shard set, or BIDS trees with tables of quality numbers.
 
@@ -96,6 +100,7 @@ def open_source(
     paths : one folder with a shard set's manifest, or roots of BIDS trees
     quality : files, or ``<data set>=<file>``
     choices : what counts where BIDS trees leave a choice
+    on_run_done : told headers of BIDS trees read, and how many there are
 
     Raises
     ------
@@ -106,7 +111,7 @@ def open_source(
     """
     if any((path / MANIFEST_NAME).is_file() for path in paths):
         return _of_shards(paths, quality)
-    table = index_bids(paths, choices)
+    table = index_bids(paths, choices, on_run_done=on_run_done)
     keys = [run.key for run in table.runs]
     return _of_trees(table, [_read_table(text, keys) for text in quality])
 

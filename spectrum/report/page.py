@@ -7,7 +7,7 @@ figures are drawn and embedded (``pictures``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ def write_report(
     *,
     importance: Mapping[str, float] | None = None,
     shards_root: Path | None = None,
+    on_figure_done: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write ``report/index.html`` and ``report/figures`` of a study.
 
@@ -63,6 +64,7 @@ def write_report(
         By default it is computed from the study's journal.
     shards_root : folder of shard sets, from which a few runs are shown
         A folder ``shards`` beside the folder of studies is looked at too.
+    on_figure_done : told figures drawn, and how many there are
 
     Returns
     -------
@@ -82,7 +84,9 @@ def write_report(
     shares = shares_of(study, given=importance)
     out = study_folder / "report"
     pictures = write_pictures(
-        study_figures(study, importance=shares.first, by_method=shares.by_method), out / "figures"
+        study_figures(study, importance=shares.first, by_method=shares.by_method),
+        out / "figures",
+        on_done=on_figure_done,
     )
     roots = [study_folder.resolve().parent.parent / "shards"]
     slices = pipeline_slices(study, [shards_root, *roots] if shards_root else roots)

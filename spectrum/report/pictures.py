@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,10 @@ class Picture:
 
 
 def write_pictures(
-    makers: Mapping[str, tuple[str, FigureMaker]], folder: Path
+    makers: Mapping[str, tuple[str, FigureMaker]],
+    folder: Path,
+    *,
+    on_done: Callable[[int, int], None] | None = None,
 ) -> dict[str, Picture]:
     """Draw each figure, write it as PNG and SVG into a folder, and return what a page embeds.
 
@@ -34,10 +37,16 @@ def write_pictures(
     ----------
     makers : description and maker of each figure, by name
     folder : is emptied first
+    on_done : told figures drawn, and how many there are
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    return {name: _written(folder / name, *of) for name, of in makers.items()}
+    pictures: dict[str, Picture] = {}
+    for name, of in makers.items():
+        pictures[name] = _written(folder / name, *of)
+        if on_done is not None:
+            on_done(len(pictures), len(makers))
+    return pictures
 
 
 def _written(stem: Path, alt: str, make: FigureMaker) -> Picture:

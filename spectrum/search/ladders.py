@@ -60,8 +60,12 @@ def begin_ladder(
     return tuple(f"The rung {name} is missing: {why}" for name, why in told["skipped"].items())
 
 
-def fit_linear(prepared: Preparation) -> dict[str, Any]:
+def fit_linear(
+    prepared: Preparation, on_fold_done: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
     """Return the JSON of the rungs without a network, on the folds of a study's trials.
+
+    ``on_fold_done`` is told fits done and fits in all.
 
     Raises
     ------
@@ -81,6 +85,7 @@ def fit_linear(prepared: Preparation) -> dict[str, Any]:
         names=LINEAR,
         folds=prepared.folds,
         keep_going=True,
+        on_fold_done=on_fold_done,
     )
     if not ladder.rungs:
         causes = "; ".join(f"{name}: {why}" for name, why in ladder.skipped.items())

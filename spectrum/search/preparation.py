@@ -7,8 +7,9 @@ hold for every recipe. The floor is measured once, on the raw runs' numbers.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,21 @@ from spectrum.search.space import SearchSpace
 from spectrum.search.validity import related_values
 from spectrum.targets import Target, read_target
 
-__all__ = ["Preparation", "left_out_notes", "prepare_study", "weights_of"]
+__all__ = [
+    "OnStep",
+    "Preparation",
+    "left_out_notes",
+    "prepare_study",
+    "tell_no_step",
+    "weights_of",
+]
+
+OnStep = Callable[[str, int, int], None]
+"""Told what is being done, in words, and how much of it is done, of how much."""
+
+
+def tell_no_step(title: str, done: int, total: int) -> None:
+    """Take how far a step is, and tell no one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +109,7 @@ def prepare_study(
     shards_root: Path,
     num_trials: int | None = None,
     seal: Seal | None = None,
+    on_step: OnStep = tell_no_step,
 ) -> Preparation:
     """Index the trees, make the default configuration's shards, cut units and draw folds.
 
@@ -104,6 +120,7 @@ def prepare_study(
     shards_root : folder of all shard sets
     num_trials : trials that make sets; None is the space's
     seal : who is left out of everything
+    on_step : told how far reading headers, making shards and measuring are
 
     Raises
     ------
@@ -116,12 +133,20 @@ def prepare_study(
     """
     config = space.default_config
     target = read_target(config.target)
-    table = index_unsealed(roots, config.data, seal)
+    table = index_unsealed(
+        roots, config.data, seal, on_run_done=partial(on_step, "Reading headers")
+    )
     disk = plan_disk(
         space, table, target, shards_root=shards_root, num_trials=num_trials, is_exact=False
     )
     check_disk(disk, shards_root)
-    prepared = prepare(table, config.preprocessing, shards_root=shards_root, target=target)
+    prepared = prepare(
+        table,
+        config.preprocessing,
+        shards_root=shards_root,
+        target=target,
+        on_run_done=partial(on_step, "Preparing runs"),
+    )
     shards = ShardSet.open(prepared.shards)
     if seal is not None:
         seal.check(shards.manifest.runs)

@@ -25,9 +25,10 @@ from spectrum.search.json_lines import (
     write_json,
 )
 from spectrum.search.openings import Openings
+from spectrum.search.preparation import OnStep, tell_no_step
 from spectrum.search.sealing import sealable_datasets
 from spectrum.search.space import SearchSpace
-from spectrum.search.unsealing import OnEpoch, check_is_over, unseal_study
+from spectrum.search.unsealing import check_is_over, unseal_study
 from spectrum.targets import read_target
 
 __all__ = ["EACH", "SealedEach", "plan_each", "read_each", "unseal_each", "write_each"]
@@ -112,7 +113,7 @@ def unseal_each(
     *,
     shards_root: Path,
     again: bool = False,
-    on_epoch: OnEpoch | None = None,
+    on_step: OnStep = tell_no_step,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> dict[str, Any]:
     """Open the seal of every study, and score all sealed people together.
@@ -123,7 +124,7 @@ def unseal_each(
     Parameters
     ----------
     group : of ``read_each``
-    roots, shards_root, again, on_epoch, clock : as for ``unseal_study``
+    roots, shards_root, again, on_step, clock : as for ``unseal_study``
 
     Returns
     -------
@@ -157,7 +158,7 @@ def unseal_each(
             roots,
             shards_root=shards_root,
             again=again or bool(found),
-            on_epoch=on_epoch,
+            on_step=on_step,
             clock=clock,
         ).line
     line = {

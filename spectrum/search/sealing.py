@@ -108,9 +108,16 @@ def _scorable(keys: Iterable[RunKey], target: Target) -> set[str]:
     return {group for (group, _), classes in classes_of.items() if len(classes) >= needed}
 
 
-def index_unsealed(roots: Sequence[Path], choices: DataConfig, seal: Seal | None) -> RunTable:
+def index_unsealed(
+    roots: Sequence[Path],
+    choices: DataConfig,
+    seal: Seal | None,
+    *,
+    on_run_done: Callable[[int, int], None] | None = None,
+) -> RunTable:
     """Return the run table of BIDS trees without the sealed runs, of which no file is opened."""
-    return index_bids(roots, choices, leave_out=seal.covers if seal is not None else None)
+    leave_out = seal.covers if seal is not None else None
+    return index_bids(roots, choices, leave_out=leave_out, on_run_done=on_run_done)
 
 
 def read_seal(study: Path) -> Seal | None:

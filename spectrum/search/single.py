@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +28,7 @@ from spectrum.search.folder import STATE_NAME
 from spectrum.search.images import IMAGES_NAME, seen_images
 from spectrum.search.json_lines import read_json, write_json
 from spectrum.search.manifest import differences, listed_changes
-from spectrum.search.preparation import left_out_notes
+from spectrum.search.preparation import OnStep, left_out_notes, tell_no_step
 from spectrum.search.sealing import index_unsealed
 from spectrum.targets import Target, read_target
 from spectrum.training.course import FREE_TO_CHANGE
@@ -116,6 +117,7 @@ def train_single(  # noqa: PLR0913 - what a training is asked for, one name each
     on_epoch: Callable[[TrainEpoch], None],
     resume: bool = False,
     seal: Seal | None = None,
+    on_step: OnStep = tell_no_step,
 ) -> TrainResult:
     """Prepare, fold, measure the floor, train all folds, and write the result.
 
@@ -129,6 +131,7 @@ def train_single(  # noqa: PLR0913 - what a training is asked for, one name each
     on_epoch : told after each epoch
     resume : whether to go on from the last epoch of an interrupted training
     seal : whose data are left out, as the study that the configuration is from left them out
+    on_step : told how far what comes before the first epoch is
 
     Raises
     ------
@@ -144,8 +147,16 @@ def train_single(  # noqa: PLR0913 - what a training is asked for, one name each
         config = config.model_copy(update={"target": str(Path(config.target).absolute())})
     config = pin_weights(config)
     target = read_target(config.target)
-    table = index_unsealed(roots, config.data, seal)
-    prepared = prepare(table, config.preprocessing, shards_root=shards_root, target=target)
+    table = index_unsealed(
+        roots, config.data, seal, on_run_done=partial(on_step, "Reading headers")
+    )
+    prepared = prepare(
+        table,
+        config.preprocessing,
+        shards_root=shards_root,
+        target=target,
+        on_run_done=partial(on_step, "Preparing runs"),
+    )
     shards = ShardSet.open(prepared.shards)
     if seal is not None:
         seal.check(shards.manifest.runs)
@@ -158,7 +169,9 @@ def train_single(  # noqa: PLR0913 - what a training is asked for, one name each
         "target": fingerprint(target.model_dump(mode="json")),
     }
     _begin(out, config, fingerprints, resume)
+    on_step("Measuring the floor", 0, 1)
     floor = measure_floor(shards, data.table, folds, target=target, scheme=config.folds.scheme)
+    on_step("Measuring the floor", 1, 1)
     write_json(out / "folds.json", manifest)
     write_json(out / IMAGES_NAME, seen_images(shards.manifest))
     watch = _Watch(out / SECONDS_NAME, config, len(folds), on_epoch)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from spectrum.data.folds import write_folds
 from spectrum.data.holders import mark_held
+from spectrum.data.seals import Seal
 from spectrum.errors import SearchError
 from spectrum.search.driver import StudyDriver
 from spectrum.search.first_points import check_sources, enqueued_points, first_trials
@@ -28,7 +29,7 @@ from spectrum.search.manifest import build_manifest, refuse_change
 from spectrum.search.objective import SharedInputs, StudyObjective
 from spectrum.search.placement import nodes_of_cluster, place_trials, worker_counts
 from spectrum.search.plan import plan_study
-from spectrum.search.preparation import Preparation, prepare_study
+from spectrum.search.preparation import OnStep, Preparation, prepare_study, tell_no_step
 from spectrum.search.result import StudyResult
 from spectrum.search.sealing import (
     SEALED_NAME,
@@ -70,6 +71,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     fork: Path | None = None,
     on_progress: Progress | None = None,
     on_status: ShowStatus | None = None,
+    on_step: OnStep = tell_no_step,
     clock: Callable[[], float] = time.monotonic,
 ) -> StudyResult:
     """Search a space over BIDS trees, on the Ray that this process is connected to.
@@ -88,6 +90,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     fork : folder of a study from whose trials this one begins; space, data and code may differ
     on_progress : told trials ended and trials in all, after each trial
     on_status : told what the search is doing, after each epoch and each trial
+    on_step : told how far what comes before the first trial is
     clock : seconds, monotonic
 
     Raises
@@ -99,23 +102,19 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
         A trial found a group on two sides of a fold.
     """
     begin = clock()
-    space.check()
-    enqueued_points(space)
     study = StudyFolder(folder)
-    _refuse_wrong_start(study, resume=resume, fork=fork)
-    if not study.exists:
-        check_sources(space, fork)
-        place_trials(nodes_of_cluster(), worker_counts(space), space.study.gpus_per_worker)
+    _check_start(study, space, resume=resume, fork=fork)
+    data = _Data(roots=roots, shards_root=shards_root, on_step=on_step)
     with study.locked():
-        prepared = _open(study, space, roots, shards_root, num_trials, fork)
+        prepared = _open(study, space, data, num_trials, fork)
         study.check_files()
         floor = study.read("floor.json")
         tracker = make_tracker(floor)
         driver = _drive(study, space, tracker, num_trials)
         try:
             if num_left := driver.num_left:
-                prepared = prepared or _prepare_again(study, space, roots, shards_root, num_left)
-                driver.notes += _climb(study, prepared)
+                prepared = prepared or _prepare_again(study, space, data, num_left)
+                driver.notes += _climb(study, prepared, on_step)
                 shown = on_status and _with_floor(on_status, floor, ladder_scores(study.path))
                 _run(study, prepared, driver, shards_root, max_concurrent, on_progress, shown)
             else:
@@ -143,10 +142,31 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Data:
+    """Where the data of a session lie, and who is told how far reading them is."""
+
+    roots: Sequence[Path]
+    shards_root: Path
+    on_step: OnStep
+
+
 def _nothing_left(driver: StudyDriver) -> str:
     num_done, asked = len(driver.lines), driver.num_trials
     which = f"All {num_done}" if num_done >= asked else f"{num_done} of {asked}"
     return f"{which} trials are done; nothing was run."
+
+
+def _check_start(
+    study: StudyFolder, space: SearchSpace, *, resume: bool, fork: Path | None
+) -> None:
+    """Raise an error where a search cannot begin or go on; nothing was written then."""
+    space.check()
+    enqueued_points(space)
+    _refuse_wrong_start(study, resume=resume, fork=fork)
+    if not study.exists:
+        check_sources(space, fork)
+        place_trials(nodes_of_cluster(), worker_counts(space), space.study.gpus_per_worker)
 
 
 def _refuse_wrong_start(study: StudyFolder, *, resume: bool, fork: Path | None) -> None:
@@ -181,8 +201,7 @@ def _is_free(study: StudyFolder) -> bool:
 def _open(
     study: StudyFolder,
     space: SearchSpace,
-    roots: Sequence[Path],
-    shards_root: Path,
+    data: _Data,
     num_trials: int | None,
     fork: Path | None,
 ) -> Preparation | None:
@@ -190,15 +209,15 @@ def _open(
     if study.exists:
         refuse_change(study.read_manifest(), space, None)
         return None
-    seal = begin_seal(space, roots, shards_root)
+    seal = begin_seal(space, data.roots, data.shards_root)
     check_unseen(seal, [*([fork] if fork else []), *map(Path, space.study.warm_start)])
-    prepared = prepare_study(
-        space, roots, shards_root=shards_root, num_trials=num_trials, seal=seal
-    )
+    prepared = _prepared(space, data, num_trials, seal)
     # Read again when the journal is begun; what is wrong with them must not cost the name.
     first_trials(space, data=prepared.fingerprints, parent=fork)
     write_folds(prepared.fold_manifest, study.folds)
+    data.on_step("Measuring the floor", 0, 1)
     study.write("floor.json", prepared.measure_floor())
+    data.on_step("Measuring the floor", 1, 1)
     study.write(IMAGES_NAME, seen_images(prepared.shards.manifest))
     written = ["folds.json", "floor.json", IMAGES_NAME]
     if seal is not None:
@@ -214,6 +233,19 @@ def _open(
     )
     study.write_manifest(manifest)
     return prepared
+
+
+def _prepared(
+    space: SearchSpace, data: _Data, num_trials: int | None, seal: Seal | None
+) -> Preparation:
+    return prepare_study(
+        space,
+        data.roots,
+        shards_root=data.shards_root,
+        num_trials=num_trials,
+        seal=seal,
+        on_step=data.on_step,
+    )
 
 
 def _drive(
@@ -233,15 +265,9 @@ def _drive(
 
 
 def _prepare_again(
-    study: StudyFolder, space: SearchSpace, roots: Sequence[Path], shards_root: Path, num_left: int
+    study: StudyFolder, space: SearchSpace, data: _Data, num_left: int
 ) -> Preparation:
-    prepared = prepare_study(
-        space,
-        roots,
-        shards_root=shards_root,
-        num_trials=num_left,
-        seal=read_seal(study.path),
-    )
+    prepared = _prepared(space, data, num_left, read_seal(study.path))
     refuse_change(study.read_manifest(), space, prepared.fingerprints)
     return prepared
 
@@ -304,12 +330,13 @@ def _run(  # noqa: PLR0913 - the parts of a session, one name each
         )
 
 
-def _climb(study: StudyFolder, prepared: Preparation) -> tuple[str, ...]:
+def _climb(study: StudyFolder, prepared: Preparation, on_step: OnStep) -> tuple[str, ...]:
     """Fit the ladder before the first trial, or where a kill came before it was kept."""
     if prepared.space.study.ladder == "none":
         return ()
     content_hash = prepared.shards.manifest.content_hash
-    return begin_ladder(study.path, partial(fit_linear, prepared), content_hash=content_hash)
+    fit = partial(fit_linear, prepared, partial(on_step, "Fitting the ladder"))
+    return begin_ladder(study.path, fit, content_hash=content_hash)
 
 
 def _with_floor(

@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +31,7 @@ from spectrum.search.folder import StudyFolder
 from spectrum.search.json_lines import write_json
 from spectrum.search.manifest import differences, listed_changes
 from spectrum.search.openings import Opening, Openings, Wanted, opening_json
-from spectrum.search.preparation import left_out_notes
+from spectrum.search.preparation import OnStep, left_out_notes, tell_no_step
 from spectrum.search.sealing import read_seal
 from spectrum.search.selection import planned_reruns
 from spectrum.search.settings import RerunConfig
@@ -39,12 +40,10 @@ from spectrum.search.view import StudyView, view_study
 from spectrum.targets import Target, read_target
 from spectrum.training.feeds import Sequences
 
-__all__ = ["OnEpoch", "Unsealed", "check_is_over", "refit_config", "unseal_study"]
+__all__ = ["Unsealed", "check_is_over", "refit_config", "unseal_study"]
 
 FOLD_NAME: Final = "sealed"
 """Name of the one fold of a refit."""
-
-OnEpoch = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +83,7 @@ def unseal_study(
     *,
     shards_root: Path,
     again: bool = False,
-    on_epoch: OnEpoch | None = None,
+    on_step: OnStep = tell_no_step,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Unsealed:
     """Refit what a study selected, and score it once on the people it never saw.
@@ -95,7 +94,7 @@ def unseal_study(
     roots : BIDS trees, with those of the sealed people
     shards_root : folder of all shard sets
     again : whether to look once more where that was done
-    on_epoch : told epochs done and epochs in all; never a score
+    on_step : told how far each step is; never a score
     clock : the time now, with a zone
 
     Raises
@@ -119,9 +118,9 @@ def unseal_study(
         if cut is None and not again:
             openings.refuse_another()
         wanted = cut.wanted if cut is not None else _wanted(view)
-        sides = _prepare(view, seal, roots, shards_root, wanted)
+        sides = _prepare(view, seal, roots, shards_root, wanted, on_step)
         opening = openings.begin(wanted, data=_content(sides), now=clock(), again=again)
-        line = _score(study, seal, sides, opening, openings, on_epoch)
+        line = _score(study, seal, sides, opening, openings, on_step)
     told = (f"The opening of {cut.opened} was cut short and is finished now.",) if cut else ()
     return Unsealed(study=folder, line=line, notes=(*told, *sides.notes), refused=sides.refused)
 
@@ -172,7 +171,12 @@ def refit_config(line: Mapping[str, Any]) -> TrialConfig:
 
 
 def _prepare(
-    view: StudyView, seal: Seal, roots: Sequence[Path], shards_root: Path, wanted: Wanted
+    view: StudyView,
+    seal: Seal,
+    roots: Sequence[Path],
+    shards_root: Path,
+    wanted: Wanted,
+    on_step: OnStep,
 ) -> _Sides:
     """Make both sides' shards, and raise an error where one is not what the study knew."""
     config = config_from_mapping(TrialConfig, wanted.config)
@@ -183,8 +187,14 @@ def _prepare(
         )
     images = find_run_images(roots, config.data)
     seal.check_images(measure_voxels(images, shards_root.absolute()))
-    table = index_bids(roots, config.data)
-    prepared = prepare(table, config.preprocessing, shards_root=shards_root, target=target)
+    table = index_bids(roots, config.data, on_run_done=partial(on_step, "Reading headers"))
+    prepared = prepare(
+        table,
+        config.preprocessing,
+        shards_root=shards_root,
+        target=target,
+        on_run_done=partial(on_step, "Preparing runs"),
+    )
     shards = ShardSet.open(prepared.shards)
     _check_same(view, seal, shards)
     data, notes = open_data(shards, target, config)
@@ -257,11 +267,11 @@ def _score(
     sides: _Sides,
     opening: Opening,
     openings: Openings,
-    on_epoch: OnEpoch | None,
+    on_step: OnStep,
 ) -> dict[str, Any]:
     """Refit, score, and note what was found."""
     out = study.path / "unsealed" / f"look-{opening.look}"
-    predictions = _refit(sides, out, on_epoch)
+    predictions = _refit(sides, out, on_step)
     floor = predict_sealed_floor(sides.shards, sides.data.table, sides.fold, target=sides.target)
     paired = sides.target.paired
     found = score_sealed(
@@ -291,10 +301,9 @@ def _score(
     )
 
 
-def _refit(sides: _Sides, out: Path, on_epoch: OnEpoch | None) -> tuple[Prediction, ...]:
+def _refit(sides: _Sides, out: Path, on_step: OnStep) -> tuple[Prediction, ...]:
     def tell(record: TrialEpochRecord) -> None:
-        if on_epoch is not None:
-            on_epoch(record.epoch + 1, sides.config.training.num_epochs)
+        on_step("Refitting epochs", record.epoch + 1, sides.config.training.num_epochs)
 
     _, (record,) = fit_folds(sides.data, sides.shards, (sides.fold,), sides.config, out, tell)
     drop_states(out)

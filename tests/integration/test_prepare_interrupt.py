@@ -56,7 +56,7 @@ def test_an_interrupted_prepare_says_what_is_kept_and_leaves_no_process(
     else:
         process.send_signal(number)
     told, noted = process.communicate(timeout=60)
-    assert (process.returncode, told) == (130, "")
+    assert (process.returncode, told) == (128 + number, "")
     sentence = f"Finished runs are kept in {shards_root}; the same command goes on from there."
     assert noted.splitlines().count(f"spectrum: interrupted. {sentence}") == 1
     assert "Traceback" not in noted

@@ -112,12 +112,13 @@ def test_a_seal_is_opened_once_and_what_is_cut_short_has_counted(
     study = tmp_path / "studies/blind"
     told: list[tuple[int, int]] = []
 
-    def stop(done: int, total: int) -> None:
-        told.append((done, total))
-        raise KeyboardInterrupt
+    def stop(title: str, done: int, total: int) -> None:
+        if title == "Refitting epochs":
+            told.append((done, total))
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        unseal(tmp_path, trees, on_epoch=stop)
+        unseal(tmp_path, trees, on_step=stop)
     assert told == [(1, 2)]
     cut = Openings(study).cut_short
     assert cut is not None
