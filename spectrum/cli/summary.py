@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spectrum.cli.tables import with_interval
+from spectrum.cli.tables import ladder_lines, with_interval
 
 __all__ = ["search_json", "search_text"]
 
@@ -34,7 +34,7 @@ def search_text(told: Mapping[str, Any]) -> str:
         if default
         else "default  did not finish",
         f"floor    {with_interval(told['floor'])}  acquisition numbers only, same folds",
-        *_ladder(told.get("ladder")),
+        *ladder_lines(told.get("ladder"), "default recipe, same folds"),
         f"majority {told['majority']['score']:.3f}",
         f"chance   {best['chance']:.3f}",
         *_front(told),
@@ -67,16 +67,6 @@ def _rerun_lines(
             if beside and 0 in selection["beside"] and beside["mean"] > best["rerun"]["mean"]
             else []
         ),
-    ]
-
-
-def _ladder(rungs: Mapping[str, Any] | None) -> list[str]:
-    """Tell what simpler models score, or that none was fitted."""
-    if not rungs:
-        return ["ladder   no simpler model was fitted"]
-    return [
-        f"{name:8} {with_interval(rung)}  {rung['about']}, default recipe, same folds"
-        for name, rung in rungs.items()
     ]
 
 

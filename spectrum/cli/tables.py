@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["aligned", "interval", "with_interval"]
+__all__ = ["aligned", "interval", "ladder_lines", "with_interval"]
 
 
 def aligned(rows: Sequence[Sequence[object]], *, num_words: int) -> list[str]:
@@ -36,3 +36,18 @@ def interval(found: Mapping[str, Any]) -> str:
 def with_interval(found: Mapping[str, Any]) -> str:
     """Return ``score`` and its interval."""
     return f"{found['score']:.3f}  {interval(found)}"
+
+
+def ladder_lines(rungs: Mapping[str, Any] | None, where: str) -> list[str]:
+    """Return a line for each simpler model, or one that none was fitted.
+
+    Parameters
+    ----------
+    rungs : ``score``, ``ci95`` and ``about`` by name
+    where : on what they were fitted and scored
+    """
+    if not rungs:
+        return ["ladder   no simpler model was fitted"]
+    return [
+        f"{name:8} {with_interval(rung)}  {rung['about']}, {where}" for name, rung in rungs.items()
+    ]

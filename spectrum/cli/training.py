@@ -60,6 +60,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last epoch in --out.")
     ] = False,
+    ladder: Annotated[
+        bool, typer.Option(help="Fit simpler models on the same folds and recipe first.")
+    ] = True,
     settings: SetOption = None,
     tr_from: TrFromOption = None,
     multi_echo: MultiEchoOption = None,
@@ -68,7 +71,7 @@ def train(
     cpus: CpusOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train one configuration over all its folds, with its floor beside its score.
+    """Train one configuration over all its folds, with floor and simpler models beside its score.
 
     A training that was interrupted goes on with --resume, to the numbers of an undisturbed one.
 
@@ -106,6 +109,7 @@ def train(
                 "Training epochs", told.record.epoch + 1, told.num_records, _epoch_text(told)
             ),
             on_step=show,
+            ladder="linear" if ladder else "none",
             resume=resume,
             seal=seal_of_trial(source) if source is not None else None,
         )
@@ -140,6 +144,7 @@ def _train_text(result: TrainResult) -> str:
         _line("score", told),
         f"{'':<10}p {told['p']:.4f} ({told['test']})",
         _line("floor", told["floor"]),
+        *(_line(name, rung) for name, rung in (told["ladder"] or {}).items()),
         f"{'majority':<10}{told['majority']['score']:.3f}",
         f"{'chance':<10}{told['chance']:.3f}",
         told["verdict"],

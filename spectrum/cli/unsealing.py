@@ -11,7 +11,7 @@ import typer
 from spectrum.cli.console import end_with_refused, print_json, print_notes, print_text
 from spectrum.cli.options import CpusOption, JsonOption, RootsArgument, ShardsOption
 from spectrum.cli.progress import steps_bar
-from spectrum.cli.tables import with_interval
+from spectrum.cli.tables import ladder_lines, with_interval
 
 __all__ = ["register"]
 
@@ -82,6 +82,7 @@ def _text(told: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             *_lines(told),
+            *ladder_lines(told["ladder"], "in the search's folds, not on these subjects"),
             f"trial    {selected}",
             f"weights: {told['study']}/{told['weights']}",
         ]

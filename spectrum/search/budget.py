@@ -34,7 +34,7 @@ class Budget:
         Parameters
         ----------
         now : seconds
-        gpu_hours : that the trials and re-runs which have ended took, in all sessions
+        gpu_hours : of all trials and re-runs in all sessions, those that run included so far
         """
         hours, gpus = self._settings.max_hours, self._settings.max_gpu_hours
         if hours is not None and now - self._begin > hours * SECONDS_PER_HOUR:

@@ -233,8 +233,8 @@ class StudyDriver:
             predictions = tuple(p for fold in trial.end.folds for p in fold.predictions)
             self._folder.write_predictions(number, predictions)
         seconds = self._clock() - trial.began if trial.started else 0.0
-        gpus = gpus_of_trial(trial.config["training"]["workers"], self.gpus_per_worker)
-        line = self._with_objectives(line_of(trial, seconds=seconds, gpus=gpus))
+        line = line_of(trial, seconds=seconds, gpus=self._gpus_of(trial))
+        line = self._with_objectives(line)
         self._folder.append_trial(line)
         self._at("written", number)
         if trial.rerun is None:
@@ -271,8 +271,17 @@ class StudyDriver:
 
     @property
     def _over(self) -> str:
-        ended = (*self._lines.values(), *self._reruns.values())
-        return self._budget.over(self._clock(), sum(map(gpu_hours_of, ended)))
+        now = self._clock()
+        running = (
+            {"gpus": self._gpus_of(trial), "seconds": now - trial.began}
+            for trial in self._live.values()
+            if trial.started
+        )
+        trials = (*self._lines.values(), *self._reruns.values(), *running)
+        return self._budget.over(now, sum(map(gpu_hours_of, trials)))
+
+    def _gpus_of(self, trial: LiveTrial) -> float:
+        return gpus_of_trial(trial.config["training"]["workers"], self.gpus_per_worker)
 
     def _regret(self) -> float | None:
         """Return the bound on what can still be gained; asked once for each number of lines."""

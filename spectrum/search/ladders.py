@@ -5,7 +5,7 @@ Not here: how a rung is fitted (``spectrum.evaluation.ladder``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,16 +13,21 @@ from spectrum.errors import LeakageError, SearchError
 from spectrum.search.folder import StudyFolder
 
 if TYPE_CHECKING:
-    from spectrum.search.preparation import Preparation
+    from spectrum.config import TrialConfig
+    from spectrum.data.shards import ShardSet
+    from spectrum.data.units import Fold
+    from spectrum.targets import Target
 
 __all__ = [
     "LADDER_NAME",
     "begin_ladder",
     "fit_linear",
+    "fit_or_say",
     "keep_ladder",
     "ladder_scores",
     "read_ladder",
     "rungs_above_floor",
+    "told_rungs",
 ]
 
 LADDER_NAME: Final = "ladder.json"
@@ -47,25 +52,68 @@ def begin_ladder(
     """
     if StudyFolder(study).has(LADDER_NAME):
         return ()
+    told, notes = fit_or_say(fit)
+    if told is not None:
+        try:
+            keep_ladder(study, told, content_hash=content_hash)
+        except (SearchError, OSError) as err:
+            return (*notes, f"The ladder was not kept: {err}")
+    return notes
+
+
+def fit_or_say(
+    fit: Callable[[], Mapping[str, Any]],
+) -> tuple[Mapping[str, Any] | None, tuple[str, ...]]:
+    """Return the JSON of a ladder, or None where none could be fitted, and what is missing of it.
+
+    Parameters
+    ----------
+    fit : returns the JSON of a ladder; a failure of it is a sentence and ends nothing
+
+    Raises
+    ------
+    LeakageError
+        A group stands on two sides of a fold, or a sealed person among the runs.
+    """
     try:
         told = fit()
-        keep_ladder(study, told, content_hash=content_hash)
     except LeakageError:
         raise
     except Exception as err:
-        return (
+        return None, (
             f"No ladder of simpler models was fitted ({type(err).__name__}: {err}). Fit it with "
-            "spectrum baselines SHARDS --study STUDY.",
+            "spectrum baselines SHARDS.",
         )
-    return tuple(f"The rung {name} is missing: {why}" for name, why in told["skipped"].items())
+    missing = told["skipped"].items()
+    return told, tuple(f"The rung {name} is missing: {why}" for name, why in missing)
+
+
+def told_rungs(ladder: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return score, interval and meaning of the rungs above the floor, by name."""
+    if ladder is None:
+        return None
+    return {
+        rung["name"]: {name: rung[name] for name in ("score", "ci95", "about")}
+        for rung in rungs_above_floor(ladder)
+    }
 
 
 def fit_linear(
-    prepared: Preparation, on_fold_done: Callable[[int, int], None] | None = None
+    shards: ShardSet,
+    target: Target,
+    config: TrialConfig,
+    folds: Sequence[Fold],
+    on_fold_done: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Return the JSON of the rungs without a network, on the folds of a study's trials.
+    """Return the JSON of the rungs without a network.
 
-    ``on_fold_done`` is told fits done and fits in all.
+    Parameters
+    ----------
+    shards : of the configuration's recipe
+    target : its classes
+    config : whose scheme and sequences
+    folds : those that the networks get
+    on_fold_done : told fits done and fits in all
 
     Raises
     ------
@@ -76,14 +124,13 @@ def fit_linear(
     """
     from spectrum.evaluation.ladder import LINEAR, run_ladder
 
-    config = prepared.space.default_config
     ladder = run_ladder(
-        prepared.shards,
-        prepared.target,
+        shards,
+        target,
         config.folds,
         config.sequences,
         names=LINEAR,
-        folds=prepared.folds,
+        folds=folds,
         keep_going=True,
         on_fold_done=on_fold_done,
     )

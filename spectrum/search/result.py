@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spectrum.search.ladders import rungs_above_floor
+from spectrum.search.ladders import rungs_above_floor, told_rungs
 from spectrum.search.objectives import pareto_front
 from spectrum.search.savings import savings
 from spectrum.search.selection import Selection, best_line
@@ -55,7 +55,8 @@ class StudyResult:
             "selected_by": self._selected_by,
             "rerun": self._rerun_of(line["number"]),
             "floor": self.floor["floor"]["value"],
-            "ladder": self._ladder and {name: one["score"] for name, one in self._ladder.items()},
+            "ladder": self.ladder
+            and {rung["name"]: rung["score"] for rung in rungs_above_floor(self.ladder)},
             "chance": self.floor["chance"],
             "params": line["params"],
             "config": line["config"],
@@ -80,15 +81,6 @@ class StudyResult:
             return None
         numbers = pareto_front(self.lines, self.objectives)
         return [{"trial": n, **self.lines[n]["objectives"]} for n in numbers]
-
-    @property
-    def _ladder(self) -> dict[str, Any] | None:
-        if self.ladder is None:
-            return None
-        return {
-            rung["name"]: {name: rung[name] for name in ("score", "ci95", "about")}
-            for rung in rungs_above_floor(self.ladder)
-        }
 
     @property
     def _selected_by(self) -> str:
@@ -126,7 +118,7 @@ class StudyResult:
             "sealed": None if self.seal is None else dict(self.seal),
             "saved": savings(self.lines.values()),
             "floor": _plain(self.floor["floor"]),
-            "ladder": self._ladder,
+            "ladder": told_rungs(self.ladder),
             "majority": _plain(self.floor["majority"]),
             "chance": self.floor["chance"],
             "verdict": self.floor["verdict"],

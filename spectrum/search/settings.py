@@ -158,9 +158,9 @@ class StudySettings(FrozenConfig):
     seals no one, and the study's best score is then a maximum over its trials."""
 
     max_gpu_hours: float | None = Field(default=None, gt=0.0)
-    """GPU hours of the whole study, re-runs included, after which no further trial begins; those
-    that run go on. A trial takes its seconds times its GPUs, a part of one where it has a part,
-    and none on a CPU."""
+    """GPU hours of the whole study, re-runs and the trials that run included, after which no
+    further trial begins; those that run go on. A trial takes its seconds times its GPUs, a part of
+    one where it has a part, and none on a CPU."""
 
     stop_when: StopConfig = StopConfig()
 

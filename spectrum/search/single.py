@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from spectrum.config import MODEL_VERSION, TrialConfig, fingerprint, pin_weights
 from spectrum.data.folds import fold_manifest
@@ -27,6 +27,7 @@ from spectrum.records import FoldRecord, ScoreRecord, TrialEpochRecord
 from spectrum.search.folder import STATE_NAME
 from spectrum.search.images import IMAGES_NAME, seen_images
 from spectrum.search.json_lines import read_json, write_json
+from spectrum.search.ladders import fit_linear, fit_or_say, told_rungs
 from spectrum.search.manifest import differences, listed_changes
 from spectrum.search.preparation import OnStep, left_out_notes, tell_no_step
 from spectrum.search.sealing import index_unsealed
@@ -72,7 +73,7 @@ class TrainEpoch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainResult:
-    """What one trained configuration scored, beside its floor."""
+    """What one trained configuration scored, beside its floor and simpler models (``ladder``)."""
 
     score: ScoreRecord
     floor: FloorRecord
@@ -82,6 +83,7 @@ class TrainResult:
     checkpoint: Path
     refused: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...] = ()
+    ladder: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that ``spectrum train --json`` prints."""
@@ -94,6 +96,7 @@ class TrainResult:
             "num_units": self.score.num_units,
             "chance": self.score.chance,
             "floor": floor["floor"],
+            "ladder": told_rungs(self.ladder),
             "majority": floor["majority"],
             "verdict": floor["verdict"],
             "folds": [
@@ -118,6 +121,7 @@ def train_single(  # noqa: PLR0913 - what a training is asked for, one name each
     resume: bool = False,
     seal: Seal | None = None,
     on_step: OnStep = tell_no_step,
+    ladder: Literal["linear", "none"] = "none",
 ) -> TrainResult:
     """Prepare, fold, measure the floor, train all folds, and write the result.
 
@@ -132,6 +136,7 @@ def train_single(  # noqa: PLR0913 - what a training is asked for, one name each
     resume : whether to go on from the last epoch of an interrupted training
     seal : whose data are left out, as the study that the configuration is from left them out
     on_step : told how far what comes before the first epoch is
+    ladder : simpler models that are fitted on the same folds and recipe first
 
     Raises
     ------
@@ -172,6 +177,12 @@ def train_single(  # noqa: PLR0913 - what a training is asked for, one name each
     on_step("Measuring the floor", 0, 1)
     floor = measure_floor(shards, data.table, folds, target=target, scheme=config.folds.scheme)
     on_step("Measuring the floor", 1, 1)
+    on_fit = partial(on_step, "Fitting the ladder")
+    rungs, missing = (
+        fit_or_say(partial(fit_linear, shards, target, config, folds, on_fit))
+        if ladder == "linear"
+        else (None, ())
+    )
     write_json(out / "folds.json", manifest)
     write_json(out / IMAGES_NAME, seen_images(shards.manifest))
     watch = _Watch(out / SECONDS_NAME, config, len(folds), on_epoch)
@@ -188,8 +199,10 @@ def train_single(  # noqa: PLR0913 - what a training is asked for, one name each
         notes=(
             *left_out_notes(table, prepared.notes, data.table, manifest),
             *feeding_notes,
+            *missing,
             *dict.fromkeys(note for record in fold_records for note in record.notes),
         ),
+        ladder=rungs,
     )
     write_json(out / RESULT_NAME, {**result.to_json(), "config": config.model_dump(mode="json")})
     drop_states(out)

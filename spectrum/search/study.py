@@ -17,14 +17,20 @@ from typing import Any, Final
 from spectrum.data.folds import write_folds
 from spectrum.data.holders import mark_held
 from spectrum.data.seals import Seal
-from spectrum.errors import SearchError
+from spectrum.errors import LeakageError, SearchError, SpectrumError
 from spectrum.search.driver import StudyDriver
 from spectrum.search.first_points import check_sources, enqueued_points, first_trials
 from spectrum.search.folder import StudyFolder
 from spectrum.search.forking import parent_of
 from spectrum.search.held_sets import sets_held
 from spectrum.search.images import IMAGES_NAME, seen_images
-from spectrum.search.ladders import begin_ladder, fit_linear, ladder_scores, read_ladder
+from spectrum.search.ladders import (
+    LADDER_NAME,
+    begin_ladder,
+    fit_linear,
+    ladder_scores,
+    read_ladder,
+)
 from spectrum.search.manifest import build_manifest, refuse_change
 from spectrum.search.objective import SharedInputs, StudyObjective
 from spectrum.search.placement import nodes_of_cluster, place_trials, worker_counts
@@ -118,7 +124,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
                 shown = on_status and _with_floor(on_status, floor, ladder_scores(study.path))
                 _run(study, prepared, driver, shards_root, max_concurrent, on_progress, shown)
             else:
-                driver.notes.append(_nothing_left(driver))
+                driver.notes += [_nothing_left(driver), *_climb_late(study, space, data)]
         finally:
             try:
                 _close(study, driver)
@@ -335,8 +341,28 @@ def _climb(study: StudyFolder, prepared: Preparation, on_step: OnStep) -> tuple[
     if prepared.space.study.ladder == "none":
         return ()
     content_hash = prepared.shards.manifest.content_hash
-    fit = partial(fit_linear, prepared, partial(on_step, "Fitting the ladder"))
+    fit = partial(
+        fit_linear,
+        prepared.shards,
+        prepared.target,
+        prepared.space.default_config,
+        prepared.folds,
+        partial(on_step, "Fitting the ladder"),
+    )
     return begin_ladder(study.path, fit, content_hash=content_hash)
+
+
+def _climb_late(study: StudyFolder, space: SearchSpace, data: _Data) -> tuple[str, ...]:
+    """Fit the ladder of a study that was over before it had one; why not is a sentence."""
+    if space.study.ladder == "none" or study.has(LADDER_NAME):
+        return ()
+    try:
+        prepared = _prepare_again(study, space, data, num_left=1)
+    except LeakageError:
+        raise
+    except SpectrumError as err:
+        return (f"No ladder of simpler models was fitted. {err}",)
+    return _climb(study, prepared, data.on_step)
 
 
 def _with_floor(

@@ -29,6 +29,7 @@ from spectrum.evaluation.sealed_score import SealedScore, predict_sealed_floor, 
 from spectrum.records import Prediction, TrialEpochRecord
 from spectrum.search.folder import StudyFolder
 from spectrum.search.json_lines import write_json
+from spectrum.search.ladders import read_ladder, told_rungs
 from spectrum.search.manifest import differences, listed_changes
 from spectrum.search.openings import Opening, Openings, Wanted, opening_json
 from spectrum.search.preparation import OnStep, left_out_notes, tell_no_step
@@ -59,6 +60,7 @@ class Unsealed:
         """Return the object that ``spectrum unseal --json`` prints."""
         return {
             **opening_json(self.line, self.study),
+            "ladder": told_rungs(read_ladder(self.study)),
             "refused": [dict(problem) for problem in self.refused],
             "notes": list(self.notes),
         }

@@ -282,7 +282,8 @@ def _answer(question: Any) -> Any:
 
 
 def _short(err: Exception) -> str:
-    return str(err).strip().splitlines()[0]
+    """Return the first line of an error, or its name where it says nothing."""
+    return next(iter(str(err).strip().splitlines()), type(err).__name__)
 
 
 def _lost(losses: Sequence[str]) -> Failure:

@@ -16,6 +16,7 @@ from spectrum.errors import SearchError, SpectrumError
 from spectrum.evaluation.dissociation_tasks import TASKS
 from spectrum.evaluation.ladder import LINEAR
 from spectrum.search.exporting import export_model
+from spectrum.search.ladders import LADDER_NAME
 from spectrum.search.single import train_single
 from spectrum.search.space import SearchSpace, space_from_mapping
 from spectrum.search.study import StudyResult, plan_study, run_study
@@ -87,9 +88,7 @@ def test_a_study_goes_from_bids_to_a_best_trial_and_is_continued_exactly(
 
     with pytest.raises(SearchError, match=r"exists already\. Continue it with --resume"):
         search(tmp_path, root, space)
-    again, silent = search(tmp_path, root, space, resume=True)
-    assert again.notes == ("All 3 trials are done; nothing was run.",)
-    assert silent.starts == []
+    _check_finished(tmp_path, root, told["ladder"])
     with pytest.raises(SearchError, match=r"space\.study\.seed was 0 and is 1.* --fork"):
         search(tmp_path, root, tiny_space(seed=1), resume=True, num_trials=4)
     _check_fork(tmp_path, root)
@@ -101,6 +100,15 @@ def test_a_study_goes_from_bids_to_a_best_trial_and_is_continued_exactly(
     (root / "sub-01/func" / f"sub-01_task-{TASK}_run-02_bold.nii.gz").unlink()
     with pytest.raises(SearchError, match="was begun with other inputs"):
         search(tmp_path, root, space, resume=True, num_trials=5)
+
+
+def _check_finished(tmp_path: Path, root: Path, ladder: dict[str, Any]) -> None:
+    """A study that is over is not run again, but gets the ladder that it lacks."""
+    (tmp_path / "studies/tiny" / LADDER_NAME).unlink()
+    again, silent = search(tmp_path, root, tiny_space(), resume=True)
+    assert again.notes == ("All 3 trials are done; nothing was run.",)
+    assert silent.starts == []
+    assert again.to_json()["ladder"] == ladder
 
 
 def _check_stated(study: Path, told: dict[str, Any]) -> None:

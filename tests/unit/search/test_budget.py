@@ -144,6 +144,30 @@ def test_gpu_hours_count_parts_of_gpus_over_all_sessions(
     assert {line["gpus"] for line in driver.lines.values()} == {gpus}
 
 
+def test_gpu_hours_of_trials_that_run_count_too(tmp_path: Path) -> None:
+    now, folder = [0.0], StudyFolder(tmp_path)
+    with folder.locked():
+        driver = StudyDriver(
+            folder,
+            small_space(max_gpu_hours=1.5),
+            ListTracker(),
+            num_trials=9,
+            clock=lambda: now[0],
+        )
+        driver.gpus_per_worker = 1.0
+        for _ in range(2):
+            found = driver.next_trial()
+            assert found is not None
+            driver.start(found[0])
+        now[0] = 0.7 * 3600.0
+        found = driver.next_trial()
+        assert found is not None
+        driver.start(found[0])
+        now[0] = 0.8 * 3600.0
+        assert driver.next_trial() is None
+        assert not driver.is_waiting
+
+
 def test_a_study_that_can_gain_little_more_stops_and_says_so(tmp_path: Path) -> None:
     def run(name: str, limit: float | None) -> StudyDriver:
         return drive(

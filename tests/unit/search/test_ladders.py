@@ -10,6 +10,7 @@ import pytest
 
 from spectrum.cli.live import table_of
 from spectrum.cli.summary import search_text
+from spectrum.cli.tables import ladder_lines
 from spectrum.errors import LeakageError, SearchError
 from spectrum.search.folder import StudyFolder
 from spectrum.search.ladders import (
@@ -19,6 +20,7 @@ from spectrum.search.ladders import (
     ladder_scores,
     read_ladder,
     rungs_above_floor,
+    told_rungs,
 )
 from spectrum.search.manifest import changes
 from spectrum.search.result import StudyResult
@@ -174,3 +176,11 @@ def test_the_live_table_names_the_ladder_beside_the_best_score() -> None:
     )
     headline = str(table_of(status).renderables[0])
     assert headline.endswith("floor 0.500, parcels 0.710")
+
+
+def test_models_are_told_with_intervals_and_where_they_were_scored() -> None:
+    rungs = told_rungs(complete(dummy=0.5, floor=0.6, parcels=0.7))
+    assert rungs == {"parcels": {"score": 0.7, "ci95": [0.4, 0.9], "about": "simple"}}
+    (line,) = ladder_lines(rungs, "same folds")
+    assert line == "parcels  0.700  [0.400, 0.900]  simple, same folds"
+    assert ladder_lines(told_rungs(None), "same folds") == ["ladder   no simpler model was fitted"]
