@@ -6,8 +6,9 @@ Aim and to disk. Numbers are Python floats, so that every record is JSON as it s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 __all__ = ["EpochRecord", "FoldRecord", "Prediction", "ScoreRecord", "TrialEpochRecord"]
 
@@ -19,7 +20,8 @@ class Prediction:
     ``unit`` is the run's name, with ``#<event index>`` after it for an event. ``pair`` names the
     early/late pair (subject, task, session) of a paired target, "" otherwise. ``probabilities``
     are the mean over the unit's sequences, in the order of the target's classes. ``person`` is ""
-    unless the subject is known under another name too.
+    unless the subject is known under another name too. ``sequence_answers`` are the sequences of
+    the unit that were taken for each class, () where they were not counted.
     """
 
     dataset: str
@@ -33,6 +35,13 @@ class Prediction:
     probabilities: tuple[float, ...]
     fold: str
     person: str = ""
+    sequence_answers: tuple[int, ...] = ()
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Return the prediction that was written as JSON."""
+        listed = ("probabilities", "sequence_answers")
+        return cls(**{**value, **{name: tuple(value[name]) for name in listed if name in value}})
 
     @property
     def group(self) -> str:

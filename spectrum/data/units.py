@@ -46,7 +46,12 @@ class Unit:
         return self.person or self.key.group
 
     def predicted(
-        self, probabilities: Sequence[float], *, classes: Sequence[str], fold: str
+        self,
+        probabilities: Sequence[float],
+        *,
+        classes: Sequence[str],
+        fold: str,
+        sequence_answers: Sequence[int] = (),
     ) -> Prediction:
         """Return what a model of a fold says of this unit, over all classes of the target."""
         return Prediction(
@@ -61,6 +66,7 @@ class Unit:
             probabilities=tuple(float(p) for p in probabilities),
             fold=fold,
             person=self.person,
+            sequence_answers=tuple(int(count) for count in sequence_answers),
         )
 
 

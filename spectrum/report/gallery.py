@@ -101,7 +101,26 @@ def _of_answers(study: StudyView) -> Gallery:
             f"Confusion tables over {', '.join(classes)} of each data set: {tables}.",
             partial(draw_confusions, classes=classes, counts=tables),
         )
-    return figures
+    return {**figures, **_of_sequences(predictions, classes)}
+
+
+def _of_sequences(predictions: Sequence[Prediction], classes: tuple[str, ...]) -> Gallery:
+    """Return the confusion tables of single sequences, over all and of each data set."""
+    from spectrum.scores import sequence_confusion
+
+    datasets = sorted({prediction.dataset for prediction in predictions})
+    parts = {"all": predictions} if len(datasets) > 1 else {}
+    parts |= {name: [p for p in predictions if p.dataset == name] for name in datasets}
+    counts = {name: sequence_confusion(part, classes) for name, part in parts.items()}
+    tables = {name: table for name, table in counts.items() if table is not None}
+    if not tables:
+        return {}
+    return {
+        "sequences": (
+            f"Confusion tables of single sequences over {', '.join(classes)}: {tables}.",
+            partial(draw_confusions, classes=classes, counts=tables),
+        )
+    }
 
 
 MAX_CURVES = 8

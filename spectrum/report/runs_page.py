@@ -3,7 +3,7 @@
 Figures are named by run, content, and whether image and spatial part were there, so that only runs
 are drawn that are new or of which more can be shown by now; each appears whole or not at all. The
 page holds its small pictures itself, loads nothing from anywhere and runs no script. Memory: that
-of one run. Not here: what a figure shows (``run_figure``).
+of one run; the page is written picture by picture. Not here: what a figure shows (``run_figure``).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from markupsafe import Markup
 from spectrum import __version__
 from spectrum.config import fingerprint
 from spectrum.data.manifest import Refusal, ShardManifest, ShardRun
-from spectrum.data.owners import write_whole
+from spectrum.data.owners import write_whole, written_aside
 from spectrum.data.run_views import RunSources, view_run
 from spectrum.data.shards import ShardSet
 from spectrum.errors import ConfigError
@@ -175,9 +175,11 @@ def _remove_older(wanted: RunFigure) -> None:
 
 
 def _write_page(manifest: ShardManifest, figures: Sequence[RunFigure], folder: Path) -> Path:
-    text = page_environment().get_template("runs.html").render(_context(manifest, figures))
+    parts = page_environment().get_template("runs.html").generate(_context(manifest, figures))
     page = folder / "index.html"
-    write_whole(page, text.encode())
+    with written_aside(page) as aside, aside.open("wb") as file:
+        for part in parts:
+            file.write(part.encode())
     return page
 
 
@@ -208,10 +210,12 @@ def _context(manifest: ShardManifest, figures: Sequence[RunFigure]) -> dict[str,
         "num_datasets": len({run.dataset for run in runs}),
         "num_marked": sum(bool(told) for told in problems.values()),
         "orders": _told_orders(runs),
-        "cards": [
+        "num_runs": len(figures),
+        # One at a time: the small pictures of a thousand runs are tens of MB.
+        "cards": (
             _card(figure, problems[str(figure.run.key)], places)
             for figure in sorted(figures, key=lambda f: places["worst"][str(f.run.key)])
-        ],
+        ),
         "refused": sorted(manifest.refused, key=_path_of),
     }
 

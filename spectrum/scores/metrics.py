@@ -22,7 +22,7 @@ from spectrum.scores.checking import (
     true_classes,
 )
 
-__all__ = ["calibration_error", "further_metrics"]
+__all__ = ["calibration_error", "further_metrics", "sequence_confusion"]
 
 NUM_BINS: Final = 10
 """Bins of equal width of the calibration error (Guo et al. 2017 use 15, for larger sets)."""
@@ -55,6 +55,22 @@ def further_metrics(predictions: Sequence[Prediction], classes: tuple[str, ...])
             for name in datasets
         }
     return metrics
+
+
+def sequence_confusion(
+    predictions: Sequence[Prediction], classes: tuple[str, ...]
+) -> list[list[int]] | None:
+    """Return how often single sequences of each true class, (K, K), were taken for each class.
+
+    None where no sequences were counted.
+    """
+    counted = [p for p in predictions if p.sequence_answers]
+    if not counted:
+        return None
+    table = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    for row, prediction in zip(true_classes(counted, classes), counted, strict=True):
+        table[row] += np.array(prediction.sequence_answers)
+    return [[int(count) for count in row] for row in table]
 
 
 def _metrics(predictions: Sequence[Prediction], classes: tuple[str, ...]) -> dict[str, Any]:

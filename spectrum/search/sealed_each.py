@@ -200,7 +200,7 @@ def _pooled(group: SealedEach, lines: Mapping[str, Mapping[str, Any]]) -> Sealed
 
 def _read(group: SealedEach, dataset: str, name: str) -> list[Prediction]:
     told = read_json(group.study(dataset) / name)
-    found = [Prediction(**{**p, "probabilities": tuple(p["probabilities"])}) for p in told]
+    found = [Prediction.from_json(value) for value in told]
     return [replace(p, fold=f"sealed {dataset}") for p in found]
 
 

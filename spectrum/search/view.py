@@ -77,10 +77,7 @@ class StudyView:
     def predictions_of(self, number: int) -> tuple[Prediction, ...]:
         """Return what a complete trial says of each held-out unit; nothing where it wrote none."""
         values = _json_or_none(self.path / "trials" / str(number) / "predictions.json") or ()
-        return tuple(
-            Prediction(**{**value, "probabilities": tuple(value["probabilities"])})
-            for value in values
-        )
+        return tuple(Prediction.from_json(value) for value in values)
 
 
 def view_study(folder: Path) -> StudyView:

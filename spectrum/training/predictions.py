@@ -94,11 +94,16 @@ class Evaluator:
     ) -> tuple[Prediction, ...]:
         table = self.feed.source.table
         unit_of_row = table.unit_of_sequence[sequences]
+        answers = probabilities_NK.argmax(axis=1)
+        num_classes = len(table.classes)
         return tuple(
             table.units[unit].predicted(
                 probabilities_NK[unit_of_row == unit].mean(axis=0),
                 classes=table.classes,
                 fold=self.fold.name,
+                sequence_answers=np.bincount(
+                    answers[unit_of_row == unit], minlength=num_classes
+                ).tolist(),
             )
             for unit in np.unique(unit_of_row)
         )

@@ -215,14 +215,18 @@ class FoldStateFiles:
             **record.to_json(),
             "units": [self._index_of_unit[prediction.unit] for prediction in said],
             "probabilities": [prediction.probabilities for prediction in said],
+            "answers": [prediction.sequence_answers for prediction in said],
         }
         return json.dumps(plain)
 
     def _record_of(self, value: dict[str, Any]) -> EpochRecord:
         units, probabilities = value.pop("units"), value.pop("probabilities")
+        answers = value.pop("answers", [()] * len(units))
         predictions = tuple(
-            self._table.units[unit].predicted(row, classes=self._table.classes, fold=value["fold"])
-            for unit, row in zip(units, probabilities, strict=True)
+            self._table.units[unit].predicted(
+                row, classes=self._table.classes, fold=value["fold"], sequence_answers=counts
+            )
+            for unit, row, counts in zip(units, probabilities, answers, strict=True)
         )
         return EpochRecord(**value, predictions=predictions)
 

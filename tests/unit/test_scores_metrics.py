@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from spectrum.records import Prediction
 from spectrum.scores import further_metrics
-from spectrum.scores.metrics import calibration_error
+from spectrum.scores.metrics import calibration_error, sequence_confusion
 
 CLASSES = ("acquisition", "consolidation", "reversal")
 
@@ -111,3 +112,24 @@ def test_metrics_are_json_as_they_stand() -> None:
     truth, probabilities = drawn(9)
     text = json.dumps(further_metrics(predictions_of(truth, probabilities), CLASSES))
     assert json.loads(text)["num_units"] == 9
+
+
+def test_sequences_are_counted_by_the_true_class_of_their_unit() -> None:
+    answers = [(3, 1, 0), (0, 2, 2), (1, 0, 0)]
+    counted = [
+        replace(prediction, sequence_answers=counts)
+        for prediction, counts in zip(
+            predictions_of([0, 2, 0], np.eye(3)[[0, 2, 1]]), answers, strict=True
+        )
+    ]
+    assert sequence_confusion(counted, CLASSES) == [[4, 1, 0], [0, 0, 0], [0, 2, 2]]
+    assert sequence_confusion(predictions_of([0], np.eye(3)[[0]]), CLASSES) is None
+
+
+def test_a_prediction_comes_back_from_its_json() -> None:
+    (told,) = predictions_of([1], np.eye(3)[[1]])
+    for prediction in (told, replace(told, sequence_answers=(0, 4, 1))):
+        again = json.loads(json.dumps(asdict(prediction)))
+        assert Prediction.from_json(again) == prediction
+    del again["sequence_answers"]
+    assert Prediction.from_json(again) == told

@@ -138,6 +138,7 @@ def _prediction(fold: str, subject: int, run: int, right: bool) -> Prediction:
         true_class=true_class,
         probabilities=(1 - late, late),
         fold=fold,
+        sequence_answers=(round(10 * (1 - late)), round(10 * late)),
     )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import html
 import json
 import re
@@ -8,6 +9,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from spectrum.errors import SearchError
@@ -30,6 +32,7 @@ FIGURES = {
     "calibration",
     "confusion",
     "confusions",
+    "sequences",
     "datasets",
     "importance",
     "learning",
@@ -188,6 +191,18 @@ def test_a_study_in_which_every_trial_failed_tells_why(tmp_path: Path) -> None:
     assert "Of 1 trial, 0 finished and 1 failed. Every trial failed" in page.text
     assert "CUDA ran out of memory" in page.text
     assert "was selected:" not in page.text
+
+
+def test_single_sequences_have_their_own_tables_over_all_and_of_each_data_set(
+    folder: Path,
+) -> None:
+    told = figures_of(folder)["sequences"]
+    assert told.startswith("Confusion tables of single sequences over early, late: {'all': ")
+    tables = ast.literal_eval(told.partition("late: ")[2].rstrip("."))
+    parts = [np.array(table) for name, table in tables.items() if name != "all"]
+    assert len(parts) > 1
+    assert np.array_equal(sum(parts), tables["all"])
+    assert np.array(tables["all"]).sum() == 10 * len(view_study(folder).predictions_of(0))
 
 
 def test_without_confusion_in_the_line_it_comes_from_the_predictions(tmp_path: Path) -> None:

@@ -113,8 +113,12 @@ def test_every_held_out_unit_has_one_prediction_an_epoch() -> None:
     epochs, record = fit(data, fold, tiny_config())
     names = sorted(data.table.units[i].name for i in fold.validation)
     assert len(epochs) == 3
+    num_of = {
+        data.table.units[i].name: data.table.sequences_of((i,)).size for i in fold.validation
+    }
     for some in (*[epoch.predictions for epoch in epochs], record.predictions):
         assert sorted(prediction.unit for prediction in some) == names
+        assert {p.unit: sum(p.sequence_answers) for p in some} == num_of
 
 
 def test_the_held_out_side_changes_no_weight(tmp_path: Path) -> None:
