@@ -120,10 +120,10 @@ def _copies(copies: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _power(told: Mapping[str, Any]) -> list[str]:
     unit = "pairs" if told["directions"] else "units"
-    head: list[object] = ["held out", "subjects", unit, "needed for p < 0.05", "80 % power from"]
-    rows: list[list[object]] = [head]
+    wanted = ("needed for p < 0.05", "80 % power from", "above a guessing floor from")
+    rows: list[list[object]] = [["held out", "subjects", unit, *wanted]]
     for name, power in told["power"].items():
-        numbers = (power["needed"], power["smallest"])
+        numbers = (power["needed"], power["smallest"], power["smallest_above_floor"])
         cells = ["none" if value is None else f"{value:.2f}" for value in numbers]
         rows.append([name, power["num_subjects"], power["num_units"], *cells])
     return aligned(rows, num_words=1)

@@ -47,6 +47,8 @@ class TaskRule:
     needs_order: bool
     expectation: Expectation
     contrasts: Contrasts
+    note: str = ""
+    """What to know of every answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +178,8 @@ TASKS: Final = {
             tasks=PAIRED_TASKS,
             needs_order=True,
             contrasts=_counterbalance,
+            note="The models learnt early and late from both tasks of other subjects: none was "
+            "fitted anew to the task that was learnt first alone, as a stricter test would.",
             expectation=Expectation(
                 question="Is run 1 of the task learnt second called earlier than run 2 of the "
                 "task learnt first?",
@@ -279,6 +283,8 @@ def _nothing(rule: TaskRule, *, num_subjects: int) -> str:
 def _notes(
     rule: TaskRule, contrasts: Sequence[Contrast], without: Sequence[str], order: Order | None
 ) -> Iterator[str]:
+    if rule.note:
+        yield rule.note
     if without:
         yield f"{len(without)} subject(s) have no order of both tasks: {', '.join(without[:5])}."
     if rule.needs_order and order is not None:

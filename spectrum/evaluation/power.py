@@ -1,9 +1,10 @@
 """How small an effect a design can show, by simulating a decoder of known accuracy on its units.
 
 The simulated decoder is right in each unit, or pair, with the same chance, independently, and its
-answers go through the very test that a score goes through. A real decoder is right in some
-subjects more than in others, so that its power is lower; what is said here is the best case. Not
-here: the score and its test (``scores``).
+answers go through the very test that a score goes through, and through the comparison with a floor
+that guesses. A real decoder is right in some subjects more than in others, so that its power is
+lower; what is said here is the best case. Not here: the score and its test (``scores``), and the
+comparison (``statistics``).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Final
 import numpy as np
 
 from spectrum.data.units import Fold, SequenceTable, Unit
-from spectrum.records import Prediction
+from spectrum.evaluation.statistics import ALPHA, compare_by_group
+from spectrum.records import Prediction, ScoreRecord
 from spectrum.scores import score_predictions
 
 __all__ = ["Power", "measure_power"]
@@ -23,7 +25,6 @@ __all__ = ["Power", "measure_power"]
 WANTED_POWER: Final = 0.8
 """Power that is usual to ask for (Cohen 1988)."""
 
-ALPHA: Final = 0.05
 SHARES: Final = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
 """Accuracies that are simulated, as shares of the way from chance to 1, until one suffices."""
 
@@ -36,15 +37,19 @@ class Power:
     """What a design can show.
 
     ``smallest`` is the accuracy at which the test has a power of 0.8, interpolated, None where
-    even a perfect decoder has less; ``needed`` the lowest score that any simulation found with
-    p < 0.05, None where none was; ``curve`` holds (accuracy, power).
+    even a perfect decoder has less; ``smallest_above_floor`` that at which the decoder is, with as
+    much power, also better than a floor that guesses, as a positive finding has to be; ``needed``
+    the lowest score that any simulation found with p < 0.05, None where none was; ``curve`` and
+    ``curve_above_floor`` hold (accuracy, power).
     """
 
     num_subjects: int
     num_units: int
     smallest: float | None
+    smallest_above_floor: float | None
     needed: float | None
     curve: tuple[tuple[float, float], ...]
+    curve_above_floor: tuple[tuple[float, float], ...]
     test: str
 
 
@@ -67,33 +72,44 @@ def measure_power(
     seed : of their answers
     """
     rng = np.random.default_rng(seed)
-    curve, significant = [], []
-    chance = 1.0
+
+    def draw(share: float) -> ScoreRecord:
+        return score_predictions(
+            _answers(table, folds, share, paired=paired, rng=rng),
+            classes=table.classes,
+            paired=paired,
+            num_resamples=RESAMPLES,
+            seed=int(rng.integers(2**31)),
+        )
+
+    floors = [draw(0.0) for _ in range(num_simulations)]
+    curve, above, significant = [], [], []
     for share in SHARES:
-        scores = [
-            score_predictions(
-                _answers(table, folds, share, paired=paired, rng=rng),
-                classes=table.classes,
-                paired=paired,
-                num_resamples=RESAMPLES,
-                seed=int(rng.integers(2**31)),
-            )
-            for _ in range(num_simulations)
+        scores = [draw(share) for _ in range(num_simulations)]
+        found = [score.p < ALPHA for score in scores]
+        beats = [_is_above(*both) for both in zip(scores, floors, strict=True)]
+        significant += [
+            score.value for score, is_found in zip(scores, found, strict=True) if is_found
         ]
-        chance = scores[0].chance
-        found = [score.value for score in scores if score.p < ALPHA]
-        significant += found
-        curve.append((chance + share * (1 - chance), len(found) / len(scores)))
-        if curve[-1][1] >= WANTED_POWER:
+        accuracy = scores[0].chance + share * (1 - scores[0].chance)
+        curve.append((accuracy, float(np.mean(found))))
+        above.append((accuracy, float(np.mean(np.logical_and(found, beats)))))
+        if above[-1][1] >= WANTED_POWER:
             break
     return Power(
         num_subjects=scores[0].num_groups,
         num_units=scores[0].num_units,
         smallest=_crossing(curve),
+        smallest_above_floor=_crossing(above),
         needed=min(significant, default=None),
         curve=tuple(curve),
+        curve_above_floor=tuple(above),
         test=scores[0].test,
     )
+
+
+def _is_above(ours: ScoreRecord, floor: ScoreRecord) -> bool:
+    return compare_by_group(ours.by_group, floor.by_group, num_resamples=RESAMPLES).is_superior
 
 
 def _answers(

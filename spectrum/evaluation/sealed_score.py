@@ -137,15 +137,20 @@ def score_sealed(
 
 
 def power_of_predictions(
-    predictions: Sequence[Prediction], *, classes: tuple[str, ...], paired: bool
+    predictions: Sequence[Prediction],
+    *,
+    classes: tuple[str, ...],
+    paired: bool,
+    num_simulations: int = 100,
 ) -> Power:
     """Return what the people of some predictions can show, each fold a model of its own.
 
     Parameters
     ----------
-    predictions : of sealed units
+    predictions : of held-out units
     classes : in the order of the probabilities
     paired : whether pairs are scored
+    num_simulations : of each accuracy
     """
     units = tuple(_unit(told, index, classes) for index, told in enumerate(predictions))
     places = np.arange(len(units), dtype=np.int64)
@@ -171,7 +176,7 @@ def power_of_predictions(
         )
         for name, rows in rows_of.items()
     ]
-    return measure_power(table, folds, paired=paired)
+    return measure_power(table, folds, paired=paired, num_simulations=num_simulations)
 
 
 def _unit(told: Prediction, index: int, classes: tuple[str, ...]) -> Unit:
@@ -193,12 +198,18 @@ def _unit(told: Prediction, index: int, classes: tuple[str, ...]) -> Unit:
     )
 
 
-def power_sentence(power: Power) -> str:
+def power_sentence(power: Power, kind: str = "sealed subject") -> str:
     """Say how little so many subjects can show."""
-    who = f"{power.num_subjects} sealed subject{'s' if power.num_subjects != 1 else ''}"
+    who = f"{power.num_subjects} {kind}{'s' if power.num_subjects != 1 else ''}"
     if power.needed is None:
         return f"{who} are too few: not even a perfect score would have p < 0.05."
     bar = f"{who}: p < 0.05 takes a score of about {power.needed:.2f}"
     if power.smallest is None:
         return f"{bar}, and no accuracy has a power of 80 %."
-    return f"{bar}, a power of 80 % an accuracy of {power.smallest:.2f}."
+    return f"{bar}, a power of 80 % an accuracy of {power.smallest:.2f}{_above_floor(power)}."
+
+
+def _above_floor(power: Power) -> str:
+    if power.smallest_above_floor is None:
+        return ", and none has it for being above a floor that guesses too"
+    return f", and {power.smallest_above_floor:.2f} to be above a floor that guesses too"

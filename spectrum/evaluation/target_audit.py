@@ -269,7 +269,9 @@ def _power_sentence(audit: TargetAudit) -> str:
     power = audit.power["all"]
     if power.smallest is None:
         return f"; {power.num_subjects} subjects are too few for any accuracy to have 80 % power"
-    return f"; 80 % power from an accuracy of {power.smallest:.2f}"
+    above = power.smallest_above_floor
+    both = "" if above is None else f", {above:.2f} to be above a floor that guesses too"
+    return f"; 80 % power from an accuracy of {power.smallest:.2f}{both}"
 
 
 def _score_json(score: ScoreRecord) -> dict[str, Any]:

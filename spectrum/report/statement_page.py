@@ -89,8 +89,14 @@ def _opening(line: Mapping[str, Any]) -> str:
         f"Look {line['look']} at the sealed subjects, on {line['opened'][:10]}: trial "
         f"{line['trial']}, refitted on all others, scored {line['score']['value']:.3f} "
         f"[{low:.3f}, {high:.3f}] beside a floor of {line['floor']['value']:.3f}, "
-        f"p = {line['p']:.4f}. This score is not selected."
+        f"p = {line['p_corrected']:.4f}{_correction(line)}. This score is not selected."
     )
+
+
+def _correction(line: Mapping[str, Any]) -> str:
+    if line["look"] == 1:
+        return ""
+    return f" (Bonferroni's correction for {line['look']} looks at them; {line['p']:.4f} before)"
 
 
 def _who(told: Mapping[str, Any]) -> str:

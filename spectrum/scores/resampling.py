@@ -74,8 +74,11 @@ def sign_flip_p(
         return _sampled_sign_flip(differences, num_resamples=num_resamples, seed=seed), False
     shares = np.zeros(2 * reach + 1)
     shares[reach] = 1.0
-    for step in steps:
-        shares = (np.roll(shares, step) + np.roll(shares, -step)) / 2
+    for size in (abs(step) for step in steps if step):
+        moved = np.zeros_like(shares)
+        moved[size:] += shares[:-size]
+        moved[:-size] += shares[size:]
+        shares = moved / 2
     return min(1.0, float(shares[reach + sum(steps) :].sum())), True
 
 

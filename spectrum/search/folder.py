@@ -6,19 +6,13 @@ may be deleted at any time.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
-import os
 import shutil
-import socket
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 from spectrum.config import fingerprint
 from spectrum.errors import SearchError
@@ -30,6 +24,7 @@ from spectrum.search.json_lines import (
     read_lines,
     write_json,
 )
+from spectrum.search.locks import is_held, lock_held
 from spectrum.search.trial_json import record_from_json, record_to_json
 
 __all__ = ["SCHEMA_VERSION", "STATE_NAME", "StudyFolder"]
@@ -45,12 +40,6 @@ RECORDS_NAME: Final = "records.jsonl"
 
 SECONDS_NAME: Final = "seconds.json"
 """File beside a trial's state that holds the seconds of its earlier attempts."""
-
-LOCK_PATIENCE_S: Final = 0.5
-"""A reader that looks whether a study is locked holds its lock for an instant."""
-
-LOCK_PAUSE_S: Final = 0.02
-"""Pause between two tries to lock a study."""
 
 
 class StudyFolder:
@@ -99,6 +88,10 @@ class StudyFolder:
         return self.path / "study.json"
 
     @property
+    def _lock(self) -> Path:
+        return self.path / ".lock"
+
+    @property
     def _lines(self) -> Path:
         return self.path / "trials.jsonl"
 
@@ -114,29 +107,17 @@ class StudyFolder:
         written in it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("a+", encoding="utf-8") as file:
-            if not _is_taken(file):
-                raise SearchError(
-                    f"Another search works on {self.path}{_owner(file)}. Wait for it, or give "
-                    "this one another name."
-                )
-            file.truncate(0)
-            file.write(json.dumps(_this_process()))
-            file.flush()
+        with lock_held(
+            self._lock,
+            taken=f"Another search works on {self.path}",
+            remedy="Wait for it, or give this one another name.",
+        ):
             yield
 
     @property
     def is_locked(self) -> bool:
         """Whether a search works on the study now."""
-        lock = self.path / ".lock"
-        if not lock.is_file():
-            return False
-        with lock.open("r", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        return is_held(self._lock)
 
     def repair(self) -> tuple[str, ...]:
         """Cut lines that a kill left half-written; return one sentence for each."""
@@ -298,32 +279,3 @@ class StudyFolder:
         write_json(aside / "trial.json", dict(line))
         shutil.rmtree(self.best, ignore_errors=True)
         aside.rename(self.best)
-
-
-def _is_taken(file: TextIO) -> bool:
-    """Take the lock of a study, with patience for readers; return whether it is ours."""
-    end = time.monotonic() + LOCK_PATIENCE_S
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > end:
-                return False
-            time.sleep(LOCK_PAUSE_S)
-        else:
-            return True
-
-
-def _this_process() -> dict[str, Any]:
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"host": socket.gethostname(), "pid": os.getpid(), "since": since}
-
-
-def _owner(file: TextIO) -> str:
-    """Say who holds a lock, as far as its file tells."""
-    file.seek(0)
-    try:
-        told = json.loads(file.read())
-        return f" (process {told['pid']} on {told['host']}, since {told['since']})"
-    except (ValueError, KeyError, TypeError):
-        return ""

@@ -84,7 +84,8 @@ class Openings:
         raise SearchError(
             f"The seal was opened on {line['opened']}: trial {line['trial']} scored "
             f"{line['score']['value']:.3f} [{low:.3f}, {high:.3f}] beside a floor of "
-            f"{line['floor']['value']:.3f}, p = {line['p']:.4f}. A further look weighs less: give "
+            f"{line['floor']['value']:.3f}, p = {line['p_corrected']:.4f}. A further look weighs "
+            "less: give "
             "--again to take it, which is noted and corrects p for all looks."
         )
 

@@ -24,6 +24,7 @@ from spectrum.search.json_lines import (
     read_lines,
     write_json,
 )
+from spectrum.search.locks import lock_held
 from spectrum.search.openings import Openings
 from spectrum.search.preparation import OnStep, tell_no_step
 from spectrum.search.sealing import sealable_datasets
@@ -133,15 +134,34 @@ def unseal_each(
     Raises
     ------
     SearchError
-        Where all were opened before, a study is not over, or there is none.
+        Where all were opened before, a study is not over, or there is none; or where another
+        process opens them now.
     """
+    with lock_held(
+        group.path.with_name(f".{group.path.name}.each.lock"),
+        taken=f"Another process opens the seals of {group.path}",
+        remedy="Wait for it; what it finds counts for both.",
+    ):
+        return _unseal_each(group, roots, shards_root, again=again, on_step=on_step, clock=clock)
+
+
+def _unseal_each(
+    group: SealedEach,
+    roots: Sequence[Path],
+    shards_root: Path,
+    *,
+    again: bool,
+    on_step: OnStep,
+    clock: Callable[[], datetime],
+) -> dict[str, Any]:
+    """Open the seals and score everyone; the group is locked."""
     cut_torn_tail(group.found)
     earlier = read_lines(group.found, signed=True)
     if earlier and not again:
         last = earlier[-1]
         raise SearchError(
             f"The seals were opened on {last['opened']}: {last['score']['value']:.3f} over "
-            f"{last['num_subjects']} subjects, p = {last['p']:.4f}. A further "
+            f"{last['num_subjects']} subjects, p = {last['p_corrected']:.4f}. A further "
             "look weighs less: give --again to take it, which is noted and corrects p."
         )
     opened = {dataset: _opened(group.study(dataset)) for dataset in group.study_of}

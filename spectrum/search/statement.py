@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from scipy.stats import binom
-
 from spectrum.config import PreprocessingConfig
 from spectrum.errors import DataError, SearchError
 from spectrum.evaluation.dissociation import Dissociation, agreement
 from spectrum.evaluation.dissociation_tasks import Skipped
 from spectrum.evaluation.permutation import PermutationResult, permute_labels
-from spectrum.evaluation.statistics import ALPHA, compare_by_group, judge_finding
+from spectrum.evaluation.power import Power
+from spectrum.evaluation.sealed_score import power_of_predictions, power_sentence
+from spectrum.evaluation.statistics import compare_by_group, judge_finding
 from spectrum.records import Prediction
 from spectrum.search.ladders import read_ladder
 from spectrum.search.sealing import num_openings, opened_lines, told_seal
@@ -43,6 +43,7 @@ def build_statement(
     *,
     date: str,
     num_permutations: int = 999,
+    num_simulations: int = 100,
 ) -> dict[str, Any]:
     """Return all that a study shows, with what each number is worth.
 
@@ -52,6 +53,7 @@ def build_statement(
     outcomes : dissociations, run or skipped
     date : of the evaluation
     num_permutations : of the selected trial's predictions
+    num_simulations : of each accuracy, for what so many subjects can show
 
     Raises
     ------
@@ -70,6 +72,12 @@ def build_statement(
     null, no_null = _permuted(predictions, floor, num_permutations)
     above, finding = _judged(best["score"], floor, null, looks["num_looks"], agrees)
     ladder = read_ladder(view.path)
+    power = power_of_predictions(
+        predictions,
+        classes=tuple(floor["classes"]),
+        paired=_are_paired(predictions),
+        num_simulations=num_simulations,
+    )
     return {
         "study": view.manifest["name"],
         "date": date,
@@ -85,12 +93,13 @@ def build_statement(
         "permutation": {**asdict(null), "label": OPTIMISTIC} if null else {"skipped": no_null},
         "floor": {"score": floor["floor"]["value"], "ci95": list(floor["floor"]["ci95"])},
         "above_floor": above,
+        "power": {**asdict(power), "told": power_sentence(power, "subject")},
         "finding": finding,
         "ladder": ladder,
         "sealed": {"who": told_seal(view.path), "openings": opened_lines(view.path)},
         "tasks": _tasks(outcomes),
         "dissociations_agree": agrees,
-        "limits": list(_limits(view, best, floor, predictions, ladder, outcomes)),
+        "limits": list(_limits(view, best, floor, power, ladder, outcomes)),
     }
 
 
@@ -132,6 +141,10 @@ def _looks(view: StudyView) -> dict[str, int]:
     }
 
 
+def _are_paired(predictions: Sequence[Prediction]) -> bool:
+    return any(prediction.pair for prediction in predictions)
+
+
 def _permuted(
     predictions: Sequence[Prediction], floor: Mapping[str, Any], num_permutations: int
 ) -> tuple[PermutationResult | None, str]:
@@ -139,7 +152,7 @@ def _permuted(
         null = permute_labels(
             predictions,
             classes=tuple(floor["classes"]),
-            paired=any(prediction.pair for prediction in predictions),
+            paired=_are_paired(predictions),
             num_permutations=num_permutations,
         )
     except DataError as err:
@@ -175,7 +188,7 @@ def _limits(
     view: StudyView,
     best: Mapping[str, Any],
     floor: Mapping[str, Any],
-    predictions: Sequence[Prediction],
+    power: Power,
     ladder: Any,
     outcomes: Sequence[Dissociation | Skipped],
 ) -> Iterator[str]:
@@ -184,11 +197,16 @@ def _limits(
         yield "No sealed subject was opened: nothing here was scored on data that no trial saw."
     yield from _limits_of_recipe(best)
     yield from _limits_of_target(floor)
-    yield from _limits_of_size(len({prediction.group for prediction in predictions}))
+    yield from _limits_of_size(power)
     if ladder is None:
         yield "No ladder of simpler models was fitted (spectrum baselines SHARDS --study STUDY)."
     if not any(isinstance(one, Dissociation) for one in outcomes):
         yield "No dissociation was run: learning was not told from the clock."
+    else:
+        yield (
+            "Dissociations were asked of the study's models that never saw the subject; none was "
+            "fitted for its question."
+        )
 
 
 def _limits_of_recipe(best: Mapping[str, Any]) -> Iterator[str]:
@@ -217,14 +235,6 @@ def _limits_of_target(floor: Mapping[str, Any]) -> Iterator[str]:
         yield "The floor has no column of head motion."
 
 
-def _limits_of_size(num_subjects: int) -> Iterator[str]:
-    if num_subjects >= FEW_SUBJECTS:
-        return
-    needed = int(binom.isf(ALPHA, num_subjects, 0.5)) + 1
-    what = (
-        f"at least {needed} of them ({needed / num_subjects:.0%}) must be on the right side of "
-        f"chance for p < {ALPHA:g} in a test over subjects"
-        if needed <= num_subjects
-        else f"no test over subjects can reach p < {ALPHA:g}"
-    )
-    yield f"{num_subjects} subjects are few: {what}."
+def _limits_of_size(power: Power) -> Iterator[str]:
+    few = "Subjects are few. " if power.num_subjects < FEW_SUBJECTS else ""
+    yield f"{few}{power_sentence(power, 'subject')}"

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 
 import numpy as np
 import pytest
 
 from spectrum.data.folds import hold_out
-from spectrum.evaluation.power import measure_power
+from spectrum.evaluation.power import Power, measure_power
 from spectrum.evaluation.sealed_score import SealedScore, power_sentence, score_sealed
 from tests.unit.data.fake_shards import paired_units, table_of
 from tests.unit.evaluation.answers import CLASSES, guesses, pairs
 
 
+@cache
+def held_out(num_subjects: int) -> Power:
+    """Return what so many sealed subjects can show, simulated once."""
+    table = table_of(paired_units({"a": [f"{i}" for i in range(num_subjects)], "b": ["x", "y"]}))
+    fold = hold_out(table, lambda u: u.key.dataset == "a", name="sealed", paired=True)
+    return measure_power(table, [fold], paired=True, num_simulations=40)
+
+
 def scored(num_subjects: int, gap: float, *, num_looks: int = 1, seed: int = 5) -> SealedScore:
     rng = np.random.default_rng(seed)
-    subjects = [f"{i}" for i in range(num_subjects)]
-    table = table_of(paired_units({"a": subjects, "b": ["x", "y"]}))
-    fold = hold_out(table, lambda u: u.key.dataset == "a", name="sealed", paired=True)
     return score_sealed(
         pairs(rng, num_subjects, gap=gap),
         pairs(rng, num_subjects),
         classes=CLASSES,
         paired=True,
-        power=measure_power(table, [fold], paired=True, num_simulations=40),
+        power=held_out(num_subjects),
         num_looks=num_looks,
     )
 
@@ -62,6 +68,9 @@ def test_too_few_people_are_said_to_show_nothing() -> None:
     told = power_sentence(scored(13, 9.0).power)
     assert "13 sealed subjects: p < 0.05 takes a score of about 0.7" in told
     assert "power of 80 %" in told
+    power = scored(13, 9.0).power
+    assert power.smallest is not None
+    assert power.smallest_above_floor is None or power.smallest_above_floor > power.smallest
 
 
 def test_where_no_class_can_move_the_score_keeps_its_own_p() -> None:

@@ -49,6 +49,11 @@ def planted_view(folder: Path, *, floor_of_trial: int = 1) -> StudyView:
     return replace(view, lines=lines, floor=floor)
 
 
+def state(view: StudyView, *outcomes: Any, date: str, num_simulations: int = 4) -> dict[str, Any]:
+    """State a study with few simulations of its power."""
+    return build_statement(view, outcomes, date=date, num_simulations=num_simulations)
+
+
 def reversal(*, anew: float, num_subjects: int = 6) -> Any:
     answers = [
         RunAnswer(key=RunKey(dataset="ds000052", subject=f"{s}", task=task, run=run), late=late)
@@ -62,7 +67,7 @@ def reversal(*, anew: float, num_subjects: int = 6) -> Any:
 
 
 def test_the_statement_has_the_keys_that_scripts_rely_on(tmp_path: Path) -> None:
-    told = build_statement(planted_view(tmp_path / "s"), [], date="2026-01-05")
+    told = state(planted_view(tmp_path / "s"), date="2026-01-05")
     path = write_statement(tmp_path / "s", told)
     read = json.loads(path.read_text("utf-8"))
     assert {"score", "ci95", "p", "floor", "tasks"} <= set(read)
@@ -74,7 +79,7 @@ def test_the_statement_has_the_keys_that_scripts_rely_on(tmp_path: Path) -> None
 
 
 def test_every_look_at_the_data_is_counted_and_corrected_for(tmp_path: Path) -> None:
-    told = build_statement(planted_view(tmp_path / "s"), [], date="2026-01-05")
+    told = state(planted_view(tmp_path / "s"), date="2026-01-05")
     assert told["looks"]["num_looks"] == 7
     assert told["looks"]["num_failed"] == 1
     assert "after 7 looks" in told["finding"]["reasons"][0]
@@ -83,16 +88,24 @@ def test_every_look_at_the_data_is_counted_and_corrected_for(tmp_path: Path) -> 
 
 
 def test_a_selected_score_is_called_optimistic_wherever_it_stands(tmp_path: Path) -> None:
-    told = build_statement(planted_view(tmp_path / "s"), [], date="2026-01-05")
+    told = state(planted_view(tmp_path / "s"), date="2026-01-05")
     assert told["permutation"]["label"].startswith("selected, optimistic")
     assert "selected, optimistic" in " ".join(sentences(told))
     assert any("selected by it" in limit for limit in told["limits"])
     assert any("No sealed subject was opened" in limit for limit in told["limits"])
 
 
+def test_what_so_many_subjects_can_show_is_that_of_the_power_simulation(tmp_path: Path) -> None:
+    told = state(planted_view(tmp_path / "s"), date="2026-01-05", num_simulations=60)
+    power = told["power"]
+    assert (power["num_subjects"], power["num_units"]) == (12, 12)
+    assert 0.7 < power["needed"] < power["smallest"] < power["smallest_above_floor"] <= 1.0
+    assert any(power["told"] in limit for limit in told["limits"])
+
+
 def test_a_score_at_its_floor_is_no_finding(tmp_path: Path) -> None:
     view = planted_view(tmp_path / "s", floor_of_trial=3)
-    told = build_statement(view, [reversal(anew=0.2)], date="2026-01-05")
+    told = state(view, reversal(anew=0.2), date="2026-01-05")
     assert told["above_floor"]["difference"] == 0.0
     assert not told["finding"]["is_positive"]
 
@@ -103,7 +116,7 @@ def test_a_score_at_its_floor_is_no_finding(tmp_path: Path) -> None:
 def test_the_dissociation_counts_for_or_against_the_finding(
     tmp_path: Path, anew: float, agrees: bool, said: str
 ) -> None:
-    told = build_statement(planted_view(tmp_path / "s"), [reversal(anew=anew)], date="2026-01-05")
+    told = state(planted_view(tmp_path / "s"), reversal(anew=anew), date="2026-01-05")
     assert told["dissociations_agree"] is agrees
     assert f"the dissociation {said}" in told["finding"]["reasons"][2]
 
@@ -117,22 +130,28 @@ def test_openings_of_sealed_subjects_are_counted(tmp_path: Path) -> None:
         "score": {"value": 0.7, "ci95": [0.5, 0.9]},
         "floor": {"value": 0.6},
         "p": 0.04,
+        "p_corrected": 0.04,
     }
     (view.path / "openings.jsonl").write_text('{"look": 1}\n')
-    cut = build_statement(view, [], date="2026-01-07")
+    cut = state(view, date="2026-01-07")
     assert cut["looks"]["num_unsealings"] == 1
     assert not any("No sealed subject" in limit for limit in cut["limits"])
     (view.path / "unsealed.jsonl").write_text(json.dumps(line) + "\n")
-    told = build_statement(view, [], date="2026-01-07")
+    told = state(view, date="2026-01-07")
     assert told["looks"]["num_unsealings"] == 1
     assert told["sealed"]["openings"] == [line]
-    assert "scored 0.700 [0.500, 0.900] beside a floor of 0.600" in list(sentences(told))[-1]
+    said = list(sentences(told))[-1]
+    assert "scored 0.700 [0.500, 0.900] beside a floor of 0.600, p = 0.0400. This" in said
+    again = {**line, "look": 2, "p_corrected": 0.08}
+    (view.path / "unsealed.jsonl").write_text(json.dumps(again) + "\n")
+    said = list(sentences(state(view, date="2026-01-07")))[-1]
+    assert "p = 0.0800 (Bonferroni's correction for 2 looks at them; 0.0400 before)" in said
     assert not any("No sealed subject" in limit for limit in told["limits"])
 
 
 def test_the_page_loads_nothing_and_tells_tasks_reasons_and_limits(tmp_path: Path) -> None:
     outcomes = [reversal(anew=0.2), Skipped(task="interleave", reason="Give --order <order.tsv>.")]
-    told = build_statement(planted_view(tmp_path / "s"), outcomes, date="2026-01-05")
+    told = state(planted_view(tmp_path / "s"), *outcomes, date="2026-01-05")
     write_statement(tmp_path / "s", told)
     page = Page((tmp_path / "s" / "statement.html").read_text("utf-8"))
     assert page.open == []
@@ -143,7 +162,8 @@ def test_the_page_loads_nothing_and_tells_tasks_reasons_and_limits(tmp_path: Pat
         "a clock gives below",
         "as a learning signal would have it",
         "Give --order <order.tsv>.",
-        "12 subjects are few: at least 10 of them",
+        f"Subjects are few. {told['power']['told']}",
+        "none was fitted for its question",
     ):
         assert said in text
 
@@ -152,4 +172,4 @@ def test_a_study_without_a_complete_trial_has_no_statement(tmp_path: Path) -> No
     failed = tuple(trial for trial in planted_trials() if trial.state != "complete")
     view = view_study(write_study(tmp_path / "s", trials=failed))
     with pytest.raises(SearchError, match="no complete trial with predictions"):
-        build_statement(view, [], date="2026-01-05")
+        state(view, date="2026-01-05")

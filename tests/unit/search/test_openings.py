@@ -16,6 +16,7 @@ FOUND = {
     "score": {"value": 0.7, "ci95": [0.6, 0.8]},
     "floor": {"value": 0.55, "ci95": [0.5, 0.6]},
     "p": 0.03,
+    "p_corrected": 0.03,
 }
 
 

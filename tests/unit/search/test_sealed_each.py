@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -111,6 +113,30 @@ def test_all_people_are_scored_together_once(tmp_path: Path) -> None:
     assert "2 sealed subjects are too few" in line["studies"]["ds000011"]["power"]
     with pytest.raises(SearchError, match="The seals were opened on"):
         unseal_each(group, [], shards_root=tmp_path / "shards")
+
+
+def test_two_processes_do_not_open_the_seals_at_once(tmp_path: Path) -> None:
+    group = opened_group(tmp_path)
+    lock = tmp_path / ".joint.each.lock"
+    hold = (
+        "import sys; from pathlib import Path; from spectrum.search.locks import lock_held\n"
+        "with lock_held(Path(sys.argv[1]), taken='', remedy=''):\n"
+        "    print('held', flush=True); input()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(lock)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(SearchError, match=rf"opens the seals .*process {other.pid} .*Wait"):
+            unseal_each(group, [], shards_root=tmp_path / "shards")
+        assert not group.found.exists()
+        other.stdin.write("\n")
+    assert unseal_each(group, [], shards_root=tmp_path / "shards")["look"] == 1
 
 
 def test_none_is_opened_before_all_are_over(tmp_path: Path) -> None:
