@@ -15,6 +15,7 @@ from spectrum import __version__
 from spectrum.cli import (
     attending,
     auditing,
+    clustering,
     configs,
     data,
     demo,
@@ -87,6 +88,7 @@ ROOMS = (
     auditing,
     training,
     searching,
+    clustering,
     unsealing,
     studying,
     predicting,

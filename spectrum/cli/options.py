@@ -14,8 +14,10 @@ import typer
 
 __all__ = [
     "GLOBAL_HELP",
+    "AddressOption",
     "CpusOption",
     "FreezeOption",
+    "InsecureOption",
     "JsonOption",
     "LogLevelOption",
     "MultiEchoOption",
@@ -61,6 +63,21 @@ ShardsOption: TypeAlias = Annotated[
 ]
 StudiesOption: TypeAlias = Annotated[
     Path, typer.Option("--studies", help="Folder that holds all studies and their Aim repository.")
+]
+AddressOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Ray cluster to run on, HOST:PORT of its head, or auto: that of RAY_ADDRESS, of "
+        "spectrum cluster up, or of this machine. Without it Ray starts here."
+    ),
+]
+InsecureOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--insecure",
+        help="Take a cluster that demands no token: whoever reaches its ports can run code there "
+        "as its user, and read and change shards, studies and models.",
+    ),
 ]
 CpusOption: TypeAlias = Annotated[
     int | None, typer.Option("--cpus", min=1, help="CPUs to use; all by default.")

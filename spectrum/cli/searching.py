@@ -18,8 +18,10 @@ from spectrum.cli.console import (
 )
 from spectrum.cli.live import live_search
 from spectrum.cli.options import (
+    AddressOption,
     CpusOption,
     FreezeOption,
+    InsecureOption,
     JsonOption,
     MultiEchoOption,
     RootsArgument,
@@ -35,7 +37,7 @@ from spectrum.cli.options import (
 from spectrum.cli.planning import plan_text, planned
 from spectrum.cli.progress import busy, progress_bar
 from spectrum.cli.summary import search_json, search_text
-from spectrum.errors import SearchError
+from spectrum.errors import ConfigError, SearchError
 
 if TYPE_CHECKING:
     from spectrum.search.result import StudyResult
@@ -81,11 +83,17 @@ def search(
     shards: ShardsOption = Path("shards"),
     studies: StudiesOption = Path("studies"),
     cpus: CpusOption = None,
+    address: AddressOption = None,
+    insecure: InsecureOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Search preprocessing and architecture with Ray Tune and Optuna; log to Aim; write a report.
 
+    On a cluster, data, --shards and --studies lie on storage that every node sees.
+
     Example: spectrum search search_spaces/quickstart.yaml data/raw/ds0000* --trials 16
+
+    Example: spectrum search search_spaces/joint.yaml data/raw/ds0000* --address auto
     """
     from spectrum.search.space import read_space_file
 
@@ -93,6 +101,14 @@ def search(
     reading = read_space_file(space, [*(settings or []), *decided], freeze or [])
     reading.check()
     parsed = reading.space
+    if address is not None:
+        _check_cluster_options(cpus, dry_run=dry_run)
+        # Elsewhere a relative path is another one.
+        roots, shards, studies = (
+            [r.absolute() for r in roots],
+            shards.absolute(),
+            studies.absolute(),
+        )
     folder = studies / (name or parsed.name)
     asked = _Asked(
         roots=roots,
@@ -101,6 +117,8 @@ def search(
         trials=trials,
         fork=fork,
         cpus=cpus,
+        address=address,
+        insecure=insecure,
         as_json=as_json,
     )
     searches = _searches(parsed, folder, asked, dry_run=dry_run, resume=resume)
@@ -124,6 +142,19 @@ def search(
     end_with_refused([problem for _, result in told for problem in result.refused])
 
 
+def _check_cluster_options(cpus: int | None, *, dry_run: bool) -> None:
+    if cpus is not None:
+        raise ConfigError(
+            "--cpus says what a Ray that starts here gives out, and --address names one that "
+            "runs already. Give one of them."
+        )
+    if dry_run:
+        raise ConfigError(
+            "--dry-run joins no cluster and plans for this machine. Leave --address away, and "
+            "give --cpus what the cluster has."
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
     """What one search, or several that seal each data set in turn, are asked for."""
@@ -134,6 +165,8 @@ class _Asked:
     trials: int | None
     fork: Path | None
     cpus: int | None
+    address: str | None
+    insecure: bool
     as_json: bool
 
 
@@ -182,7 +215,7 @@ def _search_one(
     space: SearchSpace, folder: Path, asked: _Asked, *, resume: bool
 ) -> tuple[dict[str, Any], StudyResult]:
     """Run one study, write its report, and print what it found unless JSON is asked for."""
-    from spectrum.launch import local_ray
+    from spectrum.launch import ray_at
     from spectrum.report import write_report
     from spectrum.search.study import run_study
     from spectrum.tracking import AimTracker
@@ -193,7 +226,7 @@ def _search_one(
     )
     with (
         ending_politely(kept),
-        local_ray(num_cpus=asked.cpus),
+        ray_at(asked.address, num_cpus=asked.cpus, insecure=asked.insecure),
         live_search() as show,
     ):
         result = run_study(

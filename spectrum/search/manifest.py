@@ -35,6 +35,8 @@ FREE_TO_CHANGE: Final = (
     "study.max_failed",
     "study.disk_gib",
     "study.gpus_per_worker",
+    "study.placement",
+    "study.leaders",
     "study.max_hours",
     "study.max_gpu_hours",
     "study.stop_when.regret_below",

@@ -1,7 +1,7 @@
 """How many trials a cluster runs at a time, and what each asks for.
 
 A trial of one worker is one process with a CPU and a share of a GPU. One of several is a gang: all
-its workers are placed at once or not at all, and the process that leads them asks for nothing, so
+its workers are placed at once or not at all, and the process that leads them asks for no CPU, so
 that no trial holds a part of what another waits for. Pure but for ``nodes_of_cluster``. Not here:
 who places them (``tune_adapters``).
 """
@@ -12,7 +12,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from spectrum.errors import SearchError
 from spectrum.search.space import SearchSpace
@@ -27,6 +27,10 @@ __all__ = [
     "place_trials",
     "worker_counts",
 ]
+
+HEAD: Final = "node:__internal_head__"
+HEAD_SHARE: Final = 0.001
+"""Ray gives the head 1.0 of this resource, and no other node any: a thousand leaders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +102,14 @@ def place_trials(
     return Placement(num_concurrent=num_concurrent, gpus_per_worker=share)
 
 
-def bundles_of(workers: int, gpus_per_worker: float) -> list[dict[str, float]]:
+def bundles_of(
+    workers: int, gpus_per_worker: float, *, leaders: Literal["head", "any"] = "any"
+) -> list[dict[str, float]]:
     """Return what a trial asks for, the process that leads it first.
+
+    Parameters
+    ----------
+    leaders : whether that stands on the cluster's head; ``any`` is beside the first worker
 
     Examples
     --------
@@ -107,9 +117,12 @@ def bundles_of(workers: int, gpus_per_worker: float) -> list[dict[str, float]]:
     [{'CPU': 1.0, 'GPU': 0.25}]
     >>> bundles_of(2, 0.25)
     [{}, {'CPU': 1.0, 'GPU': 1.0}, {'CPU': 1.0, 'GPU': 1.0}]
+    >>> bundles_of(2, 0.0, leaders="head")[0]
+    {'node:__internal_head__': 0.001}
     """
+    leader = {HEAD: HEAD_SHARE} if leaders == "head" else {}
     own = {"CPU": 1.0, "GPU": _share_of(workers, gpus_per_worker)}
-    return [own] if workers == 1 else [{}, *(dict(own) for _ in range(workers))]
+    return [own] if workers == 1 else [leader, *(dict(own) for _ in range(workers))]
 
 
 def gpus_of_trial(workers: int, gpus_per_worker: float) -> float:

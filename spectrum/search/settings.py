@@ -126,6 +126,15 @@ class StudySettings(FrozenConfig):
     configuration and lets as many trials share a GPU as fit, eight at most. A worker among several
     gets a whole one."""
 
+    placement: Literal["pack", "spread"] = "pack"
+    """Where the workers of one trial stand: on as few machines as they fit on, or on as many as
+    there are. They sum tensors at every step, which is faster within a machine."""
+
+    leaders: Literal["head", "any"] = "head"
+    """Where the process stands that leads a trial of several workers: on the cluster's head, so
+    that a machine that is lost takes workers alone with it and the trial goes on from its last
+    epoch; or beside its first worker, for a head without memory for so many."""
+
     rerun: RerunConfig = RerunConfig()
 
     ladder: Literal["linear", "none"] = "linear"

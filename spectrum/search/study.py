@@ -46,6 +46,7 @@ from spectrum.search.sealing import (
     told_seal,
 )
 from spectrum.search.selection import best_line
+from spectrum.search.shared_storage import check_nodes_see
 from spectrum.search.space import SearchSpace
 from spectrum.search.status import StudyStatus
 from spectrum.search.tracker import Tracker
@@ -103,7 +104,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     ------
     SearchError
         The folder is taken or is no study, inputs changed, a trial needs more than the cluster
-        has, the failure budget is spent, or a signal came.
+        has, a node does not see the folders, the failure budget is spent, or a signal came.
     LeakageError
         A trial found a group on two sides of a fold.
     """
@@ -112,6 +113,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     _check_start(study, space, resume=resume, fork=fork)
     data = _Data(roots=roots, shards_root=shards_root, on_step=on_step)
     with study.locked():
+        check_nodes_see([study.path, shards_root], roots)
         prepared = _open(study, space, data, num_trials, fork)
         study.check_files()
         floor = study.read("floor.json")
@@ -331,6 +333,7 @@ def _run(  # noqa: PLR0913 - the parts of a session, one name each
             max_concurrent=max_concurrent,
             gpus_per_worker=share,
             workers=worker_counts(prepared.space),
+            settings=settings,
             on_progress=on_progress,
             on_status=on_status,
         )

@@ -26,6 +26,7 @@ from spectrum.records import TrialEpochRecord
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
 from spectrum.search.placement import Placement, bundles_of, nodes_of_cluster, place_trials
+from spectrum.search.settings import StudySettings
 from spectrum.search.signals import noted_signals
 from spectrum.search.status import StudyStatus
 from spectrum.search.trial_actor import TrialActor
@@ -45,7 +46,11 @@ ENVIRONMENT: Final = {
 """Tune's own logs, state files and signal handler are off: the study folder is the truth."""
 
 RETRIES_OF_LOST_WORKER: Final = 1
-"""Times a trial begins again after its worker process died; errors inside a trial are final."""
+"""Times a trial begins again after its worker process died; errors inside a trial are final. A
+machine that is lost does not count, as it says nothing about the trial."""
+
+NODE_DIED: Final = "node has died"
+"""How Ray says that a process died with its machine."""
 
 MAX_ERROR_TEXT: Final = 500
 """Characters of Tune's account of a lost worker that are kept."""
@@ -153,9 +158,11 @@ class _JournalScheduler(FIFOScheduler):  # type: ignore[misc]
         self._session.call(lambda: self._session.driver.fail(trial.config["number"], failure))
 
 
-def _text_of_error(trial: Any) -> str:
+def _text_of_error(trial: Any, *, last: bool = False) -> str:
+    """Return what Tune kept of a trial's errors, or of the last one, shortened."""
     path = trial.error_file
     text = Path(path).read_text(encoding="utf-8", errors="replace") if path else ""
+    text = text.rpartition("Failure #")[2] if last else text
     return " ".join(text.split())[:MAX_ERROR_TEXT]
 
 
@@ -167,6 +174,10 @@ class _FolderCallback(tune.Callback):  # type: ignore[misc]
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._session.call(lambda: self._session.driver.start(trial.config["number"]))
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if NODE_DIED in _text_of_error(trial, last=True):
+            trial.run_metadata.num_failures -= 1
 
     def on_trial_result(
         self,
@@ -222,6 +233,7 @@ def run_trials(  # noqa: PLR0913 - the parts of a session, one name each
     max_concurrent: int | None = None,
     gpus_per_worker: float | None = None,
     workers: Collection[int] = (1,),
+    settings: StudySettings | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     on_status: Callable[[StudyStatus], None] | None = None,
 ) -> None:
@@ -232,6 +244,7 @@ def run_trials(  # noqa: PLR0913 - the parts of a session, one name each
     max_concurrent : trials at a time, at most; None is what the cluster can place
     gpus_per_worker : None is one where the cluster has any
     workers : values of ``training.workers`` that the trials may have
+    settings : where leaders and workers of a trial stand; None is the default
 
     Raises
     ------
@@ -249,7 +262,7 @@ def run_trials(  # noqa: PLR0913 - the parts of a session, one name each
     session.tell_progress()
     if driver.num_left:
         with environment(ENVIRONMENT), _signals(session), _quiet("ray.tune"):
-            _tune(session, make_objective, folder, placement)
+            _tune(session, make_objective, folder, placement, settings or StudySettings())
     _raise_what_ended(session, folder)
 
 
@@ -258,6 +271,7 @@ def _tune(
     make_objective: ObjectiveMaker,
     folder: StudyFolder,
     placement: Placement,
+    settings: StudySettings,
 ) -> None:
     shutil.rmtree(folder.ray, ignore_errors=True)
     share = placement.gpus_per_worker
@@ -265,7 +279,10 @@ def _tune(
     tune.run(
         tune.with_resources(
             actor,
-            lambda config: tune.PlacementGroupFactory(bundles_of(config["workers"], share)),
+            lambda config: tune.PlacementGroupFactory(
+                bundles_of(config["workers"], share, leaders=settings.leaders),
+                strategy=settings.placement.upper(),
+            ),
         ),
         name=folder.ray.name,
         storage_path=str(folder.path),

@@ -178,7 +178,9 @@ class WorkerGroup:
         self.num_workers = num_workers
         self._patience_s, self._clock = patience_s, clock
         self._workers = [
-            _actor(gpus, rank).remote(make_objective, rank=rank, num_workers=num_workers)
+            _actor(gpus, rank, num_workers).remote(
+                make_objective, rank=rank, num_workers=num_workers
+            )
             for rank in range(num_workers)
         ]
         self._asked: dict[int, tuple[Any, float]] = {}
@@ -263,11 +265,13 @@ class WorkerGroup:
             self._asked[rank] = (worker.process.remote(), self._clock())
 
 
-def _actor(gpus: float, rank: int) -> Any:
+def _actor(gpus: float, rank: int, num_workers: int) -> Any:
     """Return the actor class of one worker, in its bundle where there are bundles."""
     group = ray.util.get_current_placement_group()
     strategy = group and PlacementGroupSchedulingStrategy(
-        placement_group=group, placement_group_bundle_index=rank
+        # The bundle of the leader, where it has one, comes first.
+        placement_group=group,
+        placement_group_bundle_index=rank + group.bundle_count - num_workers,
     )
     return ray.remote(concurrency_groups={"health": 1})(GroupWorker).options(
         num_cpus=1, num_gpus=gpus, scheduling_strategy=strategy

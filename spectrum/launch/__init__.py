@@ -1,0 +1,31 @@
+"""Where Ray is started, joined and guarded.
+
+Clusters that we start take part only with a token of our own, which no other user of the machine
+can read, and bind to loopback; one that answers without a token is joined only where the user says
+so. Not here: what runs on Ray.
+"""
+
+from spectrum.launch.cluster import RunningCluster, bring_up, running_cluster, take_down
+from spectrum.launch.guards import (
+    PICKLE_SWITCHES,
+    TOKEN_BYTES,
+    refuse_unsafe_switches,
+    require_token,
+)
+from spectrum.launch.joining import joined_ray, ray_at
+from spectrum.launch.local import available_cpus, local_ray
+
+__all__ = [
+    "PICKLE_SWITCHES",
+    "TOKEN_BYTES",
+    "RunningCluster",
+    "available_cpus",
+    "bring_up",
+    "joined_ray",
+    "local_ray",
+    "ray_at",
+    "refuse_unsafe_switches",
+    "require_token",
+    "running_cluster",
+    "take_down",
+]

@@ -1,0 +1,97 @@
+"""Ray on this machine alone, for the length of a command. Not here: clusters."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from spectrum.errors import LaunchError
+from spectrum.launch.guards import (
+    listening_on_loopback,
+    refuse_unsafe_switches,
+    require_token,
+)
+from spectrum.launch.guards import state_folder as own_folder
+from spectrum.launch.session import connect
+
+__all__ = ["available_cpus", "local_ray"]
+
+logger = logging.getLogger("spectrum.launch")
+
+GIB: Final = 2**30
+
+
+def available_cpus() -> int:
+    """Return the CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def local_ray(
+    *,
+    num_cpus: int | None = None,
+    object_store_gib: float | None = None,
+    dashboard: bool = False,
+    state_folder: Path | None = None,
+) -> Iterator[None]:
+    """Start Ray on this machine for the length of a ``with`` block.
+
+    Parameters
+    ----------
+    num_cpus : CPUs that Ray may give out, >= 1; None takes all that this process may use
+    object_store_gib : GiB of shared memory; None leaves Ray's own share of the machine
+    dashboard : whether the State API runs (loopback, token)
+    state_folder : folder of the token; None is ``~/.spectrum``
+
+    Raises
+    ------
+    LaunchError
+        Where Ray does not start, or runs already in this process.
+    """
+    refuse_unsafe_switches()
+    require_token(state_folder or own_folder())
+    with listening_on_loopback():
+        _start(num_cpus or available_cpus(), object_store_gib, dashboard=dashboard)
+        logger.info("Ray runs here with %s CPUs.", num_cpus or available_cpus())
+        try:
+            yield
+        finally:
+            import ray
+
+            ray.shutdown()
+
+
+def _start(num_cpus: int, object_store_gib: float | None, *, dashboard: bool) -> None:
+    try:
+        connect(
+            address="local",
+            num_cpus=num_cpus,
+            object_store_memory=int(object_store_gib * GIB) if object_store_gib else None,
+            include_dashboard=dashboard,
+            dashboard_host="127.0.0.1",
+        )
+    except LaunchError:
+        raise
+    except Exception as err:
+        # Ray raises a bare Exception where a node is slow to start, and OSError for a long path.
+        raise LaunchError(_start_failed(err)) from err
+
+
+def _start_failed(err: Exception) -> str:
+    folder = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray"
+    if "AF_UNIX" in str(err):
+        return (
+            f"Ray did not start: its sockets under {folder} would have longer paths than the "
+            "system takes. Set RAY_TMPDIR to a folder with a short path."
+        )
+    return (
+        f"Ray did not start: {str(err).strip()}. A busy machine may need a second attempt; the "
+        f"logs are in {folder}."
+    )
