@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -12,7 +12,10 @@ from spectrum.cli.options import CpusOption
 from spectrum.errors import ConfigError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from spectrum.data.run_views import RunView
+    from spectrum.training.run_map import RunMap
 
 __all__ = ["register"]
 
@@ -48,7 +51,7 @@ def serve(
             "Run: python -m pip install 'spectrum-fmri[serve]'"
         ) from err
 
-    answerer = Answerer(model=read_model(model), draw=_draw)
+    answerer = Answerer(model=read_model(model), draw=_draw, draw_map=_draw_map)
     say("Starting ...")
     with local_ray(num_cpus=cpus, object_store_gib=OBJECT_STORE_GIB):
         run_page(
@@ -64,3 +67,20 @@ def _draw(view: RunView) -> bytes:
     from spectrum.report.theme import LIGHT, render
 
     return render(lambda theme: draw_run(theme, view=view), LIGHT, "png")[0]
+
+
+def _draw_map(mean_XYZ: NDArray[Any], found: RunMap, voxel_mm: tuple[float, float]) -> bytes:
+    from spectrum.report.run_map import draw_run_map
+    from spectrum.report.theme import LIGHT, render
+
+    return render(
+        lambda theme: draw_run_map(
+            theme,
+            background_XYZ=mean_XYZ,
+            map_XYZ=found.map_XYZ,
+            inside_XYZ=found.inside_XYZ,
+            voxel_mm=voxel_mm,
+        ),
+        LIGHT,
+        "png",
+    )[0]

@@ -20,6 +20,7 @@ from spectrum.search.images import IMAGES_NAME
 from spectrum.search.json_lines import read_json
 from spectrum.search.manifest import versions
 from spectrum.search.result import StudyResult
+from spectrum.search.sealing import told_seal
 from spectrum.search.single import BEGUN_NAME, RESULT_NAME
 from spectrum.search.view import view_study
 from spectrum.targets import Target, read_target
@@ -124,6 +125,7 @@ def _of_study(path: Path) -> _Source:
         chance=best["chance"],
         scheme=floor["scheme"],
         selected=f"selected: {best['selected_by']}{again}",
+        seal=_seal_of_study(path),
     )
     return _Source(
         told=f"trial {line['number']} of the study {view.manifest['name']}",
@@ -166,7 +168,13 @@ def _of_training(path: Path) -> _Source:
 
 
 def _score(
-    score: Mapping[str, Any], *, floor: float, chance: float, scheme: str, selected: str = ""
+    score: Mapping[str, Any],
+    *,
+    floor: float,
+    chance: float,
+    scheme: str,
+    selected: str = "",
+    seal: str = "",
 ) -> ModelScore:
     low, high = score["ci95"]
     how = selected or "one configuration, not selected by this score"
@@ -180,7 +188,17 @@ def _score(
         told=f"The model scored {score['value']:.3f} [{low:.3f}, {high:.3f}] under {scheme} "
         f"({how}), beside a floor of {floor:.3f} of acquisition numbers alone and a chance of "
         f"{chance:.3f}.",
+        seal=seal,
     )
+
+
+def _seal_of_study(study: Path) -> str:
+    told = told_seal(study)
+    if told is None:
+        return "No one was kept from the search, so no score of it is free of its selection."
+    if told["opened"] is None:
+        return f"{told['sentence']} Until they are asked, no score is free of selection."
+    return f"{told['sentence']} A refit of this configuration was asked, not these very models."
 
 
 def _wanted(found: _Source, name: str | None) -> list[tuple[Path, Mapping[str, Any]]]:

@@ -70,6 +70,9 @@ class ModelScore(FrozenConfig):
     told: str
     """All of it as a sentence."""
 
+    seal: str = ""
+    """Who was kept from the search that selected it, and what they said; "" where not known."""
+
 
 class TrainedImage(FrozenConfig):
     """An image that the study has seen."""

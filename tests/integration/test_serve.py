@@ -103,6 +103,11 @@ def test_a_good_image_gets_probabilities_slices_and_a_statement(tab: Tab, image:
     assert sum(probabilities) == pytest.approx(1.0, abs=0.002)
     assert tab.value("document.querySelectorAll('#chart circle').length") == 2 * 5
     assert tab.value("document.getElementById('picture').naturalWidth") > 300
+    tab.wait("document.getElementById('map-picture').complete")
+    assert tab.value("document.getElementById('map-picture').naturalWidth") > 300
+    assert "weights that learned nothing" in tab.value(
+        "document.getElementById('map-told').textContent"
+    )
     assert "has not seen" in tab.value("document.getElementById('standing').textContent")
 
 

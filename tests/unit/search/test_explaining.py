@@ -9,13 +9,17 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from spectrum.data.shards import ShardSet
 from spectrum.errors import SearchError
 from spectrum.report.attention import attention_facts, write_attention_figure
+from spectrum.report.run_map import draw_run_map
+from spectrum.report.theme import LIGHT, Theme, render
 from spectrum.search.explaining import ExplainOptions, explain_source
 from spectrum.search.exporting import export_model
 from spectrum.training.explaining import iter_explained
+from spectrum.training.run_map import explain_run
 from tests.tiny_bids import tiny_affine
 from tests.unit.report.planted_shards import plant_shards
 from tests.unit.search.test_exporting import trained
@@ -99,3 +103,40 @@ def test_what_cannot_be_explained_is_said_and_nothing_is_left(
     out.mkdir()
     with pytest.raises(SearchError, match="exists already"):
         explain_source(folder, [tmp_path / "shards"], out, options=FEW)
+
+
+def test_one_run_is_explained_for_one_class_by_the_models_that_are_asked(
+    tmp_path: Path, shards: ShardSet
+) -> None:
+    folder, _ = trained(tmp_path / "trained", shards=shards)
+    model = export_model(folder, tmp_path / "model")
+    names = [fold.name for fold in model.header.folds]
+    every = explain_run(model, shards, "rollout", class_index=1, folds=names)
+    assert every.map_XYZ.shape == every.inside_XYZ.shape == (7, 8, 9)
+    assert (every.num_sequences, every.num_models) == (8, len(names))
+    alone = [explain_run(model, shards, "rollout", class_index=1, folds=[n]) for n in names]
+    np.testing.assert_allclose(every.map_XYZ, np.mean([a.map_XYZ for a in alone], axis=0))
+    fresh = explain_run(model, shards, "rollout", class_index=1, folds=names, fresh_seed=0)
+    assert not np.allclose(fresh.map_XYZ, every.map_XYZ)
+    with pytest.raises(SearchError, match="No model scores the class early"):
+        explain_run(model, shards, "rollout", class_index=0, folds=[])
+
+
+def test_a_map_of_a_run_is_drawn_over_its_mean() -> None:
+    background, inside = np.ones((7, 8, 9)), np.zeros((7, 8, 9), dtype=bool)
+    inside[2:5, 2:6, 1:8] = True
+    values = np.where(inside, np.arange(9.0), 0.0)
+
+    def draw(theme: Theme) -> Figure:
+        return draw_run_map(
+            theme,
+            background_XYZ=background,
+            map_XYZ=values,
+            inside_XYZ=inside,
+            voxel_mm=(3.0, 4.0),
+        )
+
+    figure = draw(LIGHT)
+    shown = [axes for axes in figure.axes if axes.images]
+    assert [axes.get_title() for axes in shown[:7]] == [f"slice {z}" for z in range(1, 8)]
+    assert render(draw, LIGHT, "png")[0][:4] == b"\x89PNG"

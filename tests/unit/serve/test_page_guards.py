@@ -34,6 +34,7 @@ class NamingAnswerer:
             "target": "early_late",
             "description": "",
             "told": "It scored.",
+            "seal": "Sealed and not opened: 2 subjects.",
             "is_above_floor": False,
         }
 
