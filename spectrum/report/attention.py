@@ -117,13 +117,21 @@ def _draw(theme: Theme, *, folder: Path, told: Mapping[str, Any]) -> Figure:
             black_bg=False,
             annotate=False,
         )
-        display.annotate(size=6)
+        display.annotate(size=7)
+        _mark_ends(figure)
         title = f"{name}, {LABELS[method]} (share of the largest)"
         figure.text(0.01, bottom + 1.04 / height, title, color=theme.ink, fontsize=8.5)
     for place, sentence in enumerate(sentences):
         y = (foot - 0.1 - 0.3 * place) / height
-        figure.text(0.01, y, sentence, color=theme.muted, fontsize=6.3, va="top", wrap=True)
+        figure.text(0.01, y, sentence, color=theme.muted, fontsize=7.5, va="top", wrap=True)
     return figure
+
+
+def _mark_ends(figure: Figure) -> None:
+    """Mark the ends and the middle of colour bars alone; nilearn's marks stand on each other."""
+    for axes in figure.axes:
+        if axes.get_ylim() == (-1.0, 1.0):
+            axes.set_yticks([-1.0, 0.0, 1.0], ["-1", "0", "1"])
 
 
 def _scaled(image: Any, brain: Any) -> Any:

@@ -116,6 +116,8 @@ def draw_confusion(
     table = np.array(counts, dtype=float)
     figure, axes = new_figure(0.9 + 0.5 * len(classes))
     shade_table(axes, theme, table)
+    # At the left it is seen on a narrow screen without being moved.
+    axes.set_anchor("W")
     axes.set_xticks(range(len(classes)), classes)
     axes.set_yticks(range(len(classes)), classes)
     axes.set_xlabel("predicted class")
