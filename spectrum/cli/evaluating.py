@@ -108,7 +108,8 @@ def _dissociate(
             without = "No BIDS tree was given."
             return judge_tasks(names, (), target, without=without), ()
         of_model = {"data": model.header.config.data.model_dump(mode="json")}
-        table = index_unsealed(roots, data_choices(*choices, base=of_model), read_seal(study))
+        seal = read_seal(study)
+        table = index_unsealed(roots, data_choices(*choices, base=of_model), seal)
         asked = runs_to_judge(model, table, names)
         notes = tuple(
             f"{group} is refused: every model of the study was trained on this subject."
@@ -119,7 +120,7 @@ def _dissociate(
         is_made = is_ready(model, asked.table, shards)
         with making_shards(shards, is_made=is_made, cpus=cpus) as on_run_done:
             predicted = predict_other_subjects(
-                model, asked.table, shards_root=shards, on_run_done=on_run_done
+                model, asked.table, shards_root=shards, seal=seal, on_run_done=on_run_done
             )
         return judge_tasks(names, predicted, target, order=order), notes
 

@@ -36,7 +36,7 @@ from spectrum.cli.options import (
 )
 from spectrum.cli.planning import plan_text, planned
 from spectrum.cli.progress import busy, progress_bar
-from spectrum.cli.summary import search_json, search_text
+from spectrum.cli.summary import each_text, search_json, search_text
 from spectrum.errors import ConfigError, SearchError
 
 if TYPE_CHECKING:
@@ -133,9 +133,12 @@ def search(
             path,
             asked,
             resume=resume and (len(searches) == 1 or (path / "study.json").is_file()),
+            is_alone=len(searches) == 1,
         )
         for one, path in searches
     ]
+    if len(told) > 1 and not as_json:
+        print_text(each_text(folder, [one for one, _ in told]))
     if as_json:
         print_json(told[0][0] if len(told) == 1 else {"searches": [one for one, _ in told]})
     print_notes((*reading.notes, *dict.fromkeys(n for _, r in told for n in r.notes)))
@@ -212,7 +215,7 @@ def _print_plans(spaces: Sequence[SearchSpace], asked: _Asked, *, probes: bool) 
 
 
 def _search_one(
-    space: SearchSpace, folder: Path, asked: _Asked, *, resume: bool
+    space: SearchSpace, folder: Path, asked: _Asked, *, resume: bool, is_alone: bool
 ) -> tuple[dict[str, Any], StudyResult]:
     """Run one study, write its report, and print what it found unless JSON is asked for."""
     from spectrum.launch import ray_at
@@ -245,5 +248,5 @@ def _search_one(
         report = write_report(folder, shards_root=asked.shards, on_figure_done=on_figure_done)
     told = search_json(result.to_json(), aim_repo=asked.studies, report=report)
     if not asked.as_json:
-        print_text(search_text(told))
+        print_text(search_text(told, is_alone=is_alone))
     return told, result

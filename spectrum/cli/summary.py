@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from spectrum.cli.tables import ladder_lines, with_interval
 
-__all__ = ["search_json", "search_text"]
+__all__ = ["each_text", "search_json", "search_text"]
 
 
 def search_json(result: Mapping[str, Any], *, aim_repo: Path, report: Path) -> dict[str, Any]:
@@ -16,8 +16,8 @@ def search_json(result: Mapping[str, Any], *, aim_repo: Path, report: Path) -> d
     return {**result, "aim_repo": str(aim_repo), "report": str(report)}
 
 
-def search_text(told: Mapping[str, Any]) -> str:
-    """Write the summary of a study for people."""
+def search_text(told: Mapping[str, Any], *, is_alone: bool = True) -> str:
+    """Write the summary of a study for people; of several their seals are opened together."""
     best, default = told["best"], told["default"]
     trials = (
         f"{told['num_trials']} trials ({told['num_pruned']} pruned, {told['num_failed']} failed)"
@@ -45,9 +45,19 @@ def search_text(told: Mapping[str, Any]) -> str:
         "next:",
         f"  spectrum ui {told['aim_repo']}",
         f"  spectrum report {told['study']} --open",
-        *_unseal(told),
+        *(_unseal(told) if is_alone else ()),
     ]
     return "\n".join(lines)
+
+
+def each_text(folder: Path, told: Sequence[Mapping[str, Any]]) -> str:
+    """Say how the seals of several studies are opened together, where one is not opened yet."""
+    if all(one["sealed"]["opened"] for one in told):
+        return f"The seals of all {len(told)} studies were opened."
+    return (
+        f"next, to score all {len(told)} studies together on everyone they sealed:\n"
+        f"  spectrum unseal {folder} BIDS_ROOT...   (once, when all searches are over)"
+    )
 
 
 def _rerun_lines(

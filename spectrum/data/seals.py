@@ -207,7 +207,7 @@ class _People:
 
 def _shared(open_run: str, sealed_run: str) -> str:
     return (
-        f"{open_run}, which is trained on, has the image of {sealed_run}, which is sealed. One "
+        f"{open_run}, which is not sealed, has the image of {sealed_run}, which is sealed. One "
         "person must stand on one side of the seal: correct the name or remove the copy, and "
         "search again."
     )

@@ -8,7 +8,7 @@ is drawn (``spectrum.data.seals``), and the opening (``unsealing``).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from spectrum.data.voxel_digests import measure_voxels
 from spectrum.entities import RunKey
 from spectrum.errors import LeakageError
 from spectrum.search.folder import StudyFolder
+from spectrum.search.images import IMAGES_NAME
 from spectrum.search.json_lines import read_json, read_lines
 from spectrum.search.space import SearchSpace
 from spectrum.targets import Target, read_target
@@ -144,6 +145,8 @@ def seal_of_trial(source: Path) -> Seal | None:
 def check_unseen(seal: Seal | None, sources: Iterable[Path]) -> None:
     """Raise LeakageError where a study that a new one begins from was scored on sealed people.
 
+    They are known by name, and under any other name by the voxels of their images.
+
     Parameters
     ----------
     seal : of the new study
@@ -152,13 +155,25 @@ def check_unseen(seal: Seal | None, sources: Iterable[Path]) -> None:
     if seal is None:
         return
     for source in sources:
-        runs = StudyFolder(source).read_manifest()["data"].get("runs", {})
-        seen = sorted(name for name in runs if _is_sealed(name, seal))
-        if seen:
+        seen = next(_sealed_runs_of(StudyFolder(source), seal), None)
+        if seen is not None:
             raise LeakageError(
-                f"The study {source} searched on {seen[0]}, which is sealed here: what it "
+                f"The study {source} searched on {seen}, which is sealed here: what it "
                 "selected has seen the answer. Begin from no study, or from one that sealed it."
             )
+
+
+def _sealed_runs_of(study: StudyFolder, seal: Seal) -> Iterator[str]:
+    """Yield the sealed runs that a study read, first those that it names as the seal does."""
+    manifest = study.read_manifest()
+    yield from sorted(name for name in manifest["data"].get("runs", {}) if _is_sealed(name, seal))
+    if IMAGES_NAME not in manifest.get("files", {}):
+        return
+    study.check_files()
+    sealed_run = {digest: name for name, digest in seal.voxels.items()}
+    for name, image in sorted(study.read(IMAGES_NAME).items()):
+        if image["voxels_sha256"] in sealed_run:
+            yield f"{name}, which has the image of {sealed_run[image['voxels_sha256']]}"
 
 
 def _is_sealed(run: str, seal: Seal) -> bool:

@@ -14,10 +14,11 @@ from typing import Any
 
 from spectrum.data.manifest import ShardRun
 from spectrum.data.runs import RunTable
+from spectrum.data.seals import Seal
 from spectrum.entities import RunKey
 from spectrum.errors import LeakageError
 from spectrum.training.exported import ExportedModel, ModelHeader
-from spectrum.training.predicting import Asked, Predicted, predict_table
+from spectrum.training.predicting import Asked, Predicted, names_in_study, predict_table
 
 __all__ = ["OtherSubjects", "ask_other_subjects", "judgeable", "predict_other_subjects"]
 
@@ -40,7 +41,12 @@ def judgeable(model: ExportedModel, table: RunTable, keys: Sequence[RunKey]) -> 
 
 
 def predict_other_subjects(
-    model: ExportedModel, table: RunTable, *, shards_root: Path, **making: Any
+    model: ExportedModel,
+    table: RunTable,
+    *,
+    shards_root: Path,
+    seal: Seal | None = None,
+    **making: Any,
 ) -> tuple[Predicted, ...]:
     """Predict each run by the models that never trained on its subject.
 
@@ -49,29 +55,39 @@ def predict_other_subjects(
     model : of a study
     table : of ``judgeable``
     shards_root : folder of all shard sets
+    seal : whom nobody may look at yet
     making : further arguments of ``predict_table``
 
     Raises
     ------
     LeakageError
-        Where a subject is known under another name too, under which all models trained on it.
+        Where a subject is known under another name too, under which all models trained on it, or
+        which is sealed.
     """
-    told = predict_table(model, table, shards_root=shards_root, ask=ask_other_subjects, **making)
-    return told.predictions
+
+    def ask(run: ShardRun, header: ModelHeader) -> Asked:
+        if seal is not None:
+            seal.check([run])
+        return ask_other_subjects(run, header)
+
+    return predict_table(model, table, shards_root=shards_root, ask=ask, **making).predictions
 
 
 def ask_other_subjects(run: ShardRun, header: ModelHeader) -> Asked:
     """Choose the folds whose training sides hold no run of the run's person.
+
+    The person is known under every name that the study's images, or equal ones, have.
 
     Raises
     ------
     LeakageError
         Where there is none.
     """
-    folds = _folds_without({run.key.group, run.person or run.key.group}, header)
+    others = {run.person or run.key.group, *map(_group, names_in_study(run, header))}
+    folds = _folds_without({run.key.group, *others}, header)
     if not folds:
         raise LeakageError(
-            f"Every model of the study was trained on {run.person or run.key.group}, under this "
+            f"Every model of the study was trained on {', '.join(sorted(others))}, under this "
             f"or another name (run {run.key}). Leave this subject out of the evaluation."
         )
     return Asked(folds, seen=len(folds) < len(header.folds), held_out=True)
@@ -79,7 +95,10 @@ def ask_other_subjects(run: ShardRun, header: ModelHeader) -> Asked:
 
 def _folds_without(groups: set[str], header: ModelHeader) -> tuple[str, ...]:
     return tuple(
-        fold.name
-        for fold in header.folds
-        if groups.isdisjoint(run.split("_")[0] for run in fold.trained)
+        fold.name for fold in header.folds if groups.isdisjoint(map(_group, fold.trained))
     )
+
+
+def _group(run: str) -> str:
+    """Return data set and subject of a run by its name."""
+    return run.split("_")[0]

@@ -31,7 +31,15 @@ from spectrum.training.model_inputs import ModelInputs
 from spectrum.training.place import Parallel, Place
 from spectrum.training.predictions import Evaluator
 
-__all__ = ["Asked", "Predicted", "Predictions", "is_ready", "predict_shards", "predict_table"]
+__all__ = [
+    "Asked",
+    "Predicted",
+    "Predictions",
+    "is_ready",
+    "names_in_study",
+    "predict_shards",
+    "predict_table",
+]
 
 TR_TOLERANCE: Final = 0.05
 """A repetition time further from all of training, as a share, is told."""
@@ -200,7 +208,7 @@ class Asked:
 
 
 def _asked(run: ShardRun, header: ModelHeader) -> Asked:
-    names = _names_in_study(run, header)
+    names = names_in_study(run, header)
     everyone = tuple(fold.name for fold in header.folds)
     if not names:
         return Asked(everyone)
@@ -215,7 +223,7 @@ def _asked(run: ShardRun, header: ModelHeader) -> Asked:
     return Asked(everyone, seen=bool(trained))
 
 
-def _names_in_study(run: ShardRun, header: ModelHeader) -> set[str]:
+def names_in_study(run: ShardRun, header: ModelHeader) -> set[str]:
     """Return the names that a run's image has in the study: by its voxels, or by its file."""
     return {
         image.run
@@ -379,7 +387,7 @@ def _iter_run_notes(manifest: ShardManifest, header: ModelHeader) -> Iterator[st
     in_seconds = header.config.model.temporal_position == "seconds"
     found = []
     for run in manifest.runs:
-        if str(run.key) in known and not _names_in_study(run, header):
+        if str(run.key) in known and not names_in_study(run, header):
             message = (
                 f"{run.key} has the name of a run of the model's study and other voxels; if it is "
                 "that run, processed in another way, its prediction means nothing."

@@ -181,7 +181,7 @@ def test_one_person_on_both_sides_is_leakage_before_the_first_epoch_at_every_ent
         run_ladder(ShardSet.open(whole.shards), target, config.folds, config.sequences, seal=seal)
 
     plant_copy(trees)
-    match = r"ds000002/sub-03.*run-02, which is trained on, has the image of ds000017/sub-11"
+    match = r"ds000002/sub-03.*run-02, which is not sealed, has the image of ds000017/sub-11"
     with pytest.raises(LeakageError, match=match):
         begin(tmp_path, trees, name="other")
     with pytest.raises(LeakageError, match=match):

@@ -11,6 +11,7 @@ import pytest
 
 from spectrum.errors import ConfigError, LeakageError, SearchError
 from spectrum.search.folder import StudyFolder
+from spectrum.search.images import IMAGES_NAME
 from spectrum.search.json_lines import append_line
 from spectrum.search.manifest import build_manifest, refuse_change
 from spectrum.search.sealing import (
@@ -127,6 +128,32 @@ def test_no_study_is_begun_from_one_that_has_seen_the_sealed(
     other = next(o for o in others if o and o.groups != read_seal(folder.path).groups)  # type: ignore[union-attr]
     with pytest.raises(LeakageError, match="has seen the answer"):
         check_unseen(other, [folder.path])
+
+
+def test_a_sealed_person_whom_an_earlier_study_saw_under_another_name_is_known_by_the_image(
+    tmp_path: Path, tiny_bids: Callable[..., Path]
+) -> None:
+    seal = begin_seal(small_space(sealed=0.25), [tiny_bids(runs=RUNS)], tmp_path / "shards")
+    assert seal is not None
+    earlier = StudyFolder(tmp_path / "studies/earlier")
+    images = {"ds000011/sub-77_task-rest_run-01": "0" * 64}
+    for digest, is_refused in (("1" * 64, False), (next(iter(seal.voxels.values())), True)):
+        images["ds000011/sub-78_task-rest_run-01"] = digest
+        earlier.write(IMAGES_NAME, {name: {"voxels_sha256": d} for name, d in images.items()})
+        manifest = build_manifest(
+            small_space(),
+            name="earlier",
+            data={"runs": dict.fromkeys(images, "0")},
+            files=earlier.digests_of(IMAGES_NAME),
+        )
+        earlier.write_manifest(manifest)
+        if not is_refused:
+            check_unseen(seal, [earlier.path])
+            continue
+        with pytest.raises(
+            LeakageError, match=r"sub-78.* the image of ds000002/sub-.*sealed here"
+        ):
+            check_unseen(seal, [earlier.path])
 
 
 def test_a_reader_is_told_who_is_sealed_and_what_was_found(

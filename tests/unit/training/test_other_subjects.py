@@ -59,6 +59,15 @@ def test_a_subject_that_every_model_was_trained_on_is_refused_by_name(
     assert [run.key.subject for run in asked.table.runs] == ["2"]
 
 
+def test_an_image_that_a_model_was_trained_on_is_known_under_any_name(
+    model: ExportedModel,
+) -> None:
+    image = next(i for i in model.header.images if i.run.startswith("ds1/sub-1"))
+    copied = FakeRun(key=other_task("77").key, voxels_sha256=image.voxels_sha256)
+    asked = ask_other_subjects(cast(Any, copied), model.header)
+    assert [fold.held_out for fold in model.header.folds if fold.name in asked.folds] == ["ds1"]
+
+
 def test_a_person_under_another_name_is_no_other_subject(
     model: ExportedModel,
 ) -> None:
