@@ -23,6 +23,7 @@ from spectrum.errors import ImageError
 __all__ = [
     "CHUNK_BYTES",
     "Digest",
+    "digest_beside",
     "digest_file",
     "drain",
     "image_files",
@@ -96,6 +97,25 @@ def digest_file(path: Path) -> str:
             while chunk := file.read(CHUNK_BYTES):
                 digest.update(chunk)
     return digest.hexdigest()
+
+
+def digest_beside(path: Path) -> str:
+    """Return the SHA-256 of a file that a recipe needs beside an image: a mask, confounds.
+
+    Raises
+    ------
+    ImageError
+        ``unreadable`` or ``not-a-file``
+    """
+    try:
+        return digest_file(path)
+    except OSError as err:
+        raise ImageError(
+            f"{path}, which goes with an image, cannot be read: {err}. Check the disk and the "
+            "network.",
+            code="unreadable",
+            path=str(path),
+        ) from err
 
 
 def read_up_to(stream: BinaryIO, count: int) -> bytes:

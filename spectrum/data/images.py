@@ -26,6 +26,7 @@ from spectrum.data.findings import Finding, listed
 from spectrum.data.headers import NIFTI1_BYTES, ImageHeader, header_size, parse_header
 from spectrum.data.image_streams import (
     CHUNK_BYTES,
+    digest_beside,
     digest_file,
     drain,
     image_files,
@@ -40,6 +41,7 @@ __all__ = [
     "OVERHEAD_BYTES",
     "BoldImage",
     "ImageDigest",
+    "digest_beside",
     "digest_file",
     "digest_image",
     "image_files",

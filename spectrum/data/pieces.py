@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,7 @@ from spectrum.config.frozen import FrozenConfig
 from spectrum.data.confounds import Confounds, read_confounds
 from spectrum.data.digests import file_state
 from spectrum.data.echoes import AFFINE_TOLERANCE_MM, COMBINATION, combine_echoes
-from spectrum.data.images import BoldImage, digest_file, read_bold, read_mask
+from spectrum.data.images import BoldImage, digest_beside, digest_file, read_bold, read_mask
 from spectrum.data.manifest import Refusal, RunFinding, ShardRun
 from spectrum.data.quality import (
     VOLUME_QUALITY_NAMES,
@@ -327,7 +327,7 @@ def _read(job: RunJob) -> tuple[BoldImage, tuple[str, ...]]:
     """Return the image, its echoes combined, and the digests of all inputs."""
     images = [read_bold(path) for path in job.image_paths]
     beside = job.input_paths[len(images) :]
-    sha256s = (*(image.sha256 for image in images), *(digest_file(path) for path in beside))
+    sha256s = (*(image.sha256 for image in images), *(digest_beside(path) for path in beside))
     return combine_echoes(images, job.echo_times_s) if len(images) > 1 else images[0], sha256s
 
 
@@ -395,5 +395,6 @@ def _digests(job: RunJob) -> dict[str, tuple[int, int, str]]:
     for path in job.input_paths:
         state = file_state(path)
         if state is not None and os.access(path, os.R_OK) and path.is_file():
-            found[str(path)] = (*state, digest_file(path))
+            with suppress(OSError):
+                found[str(path)] = (*state, digest_file(path))
     return found
