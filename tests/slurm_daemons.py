@@ -84,7 +84,17 @@ def slurm_daemons(folder: Path, *, nodes: tuple[str, ...] = ("one",)) -> Iterato
                 _daemon(folder, f"slurmd-{node}", ["slurmd", "-D", "-N", node], environment)
             )
         _wait(lambda: _num_idle(slurm) == len(nodes), f"slurmd ({folder / 'log'})")
-        yield slurm
+        try:
+            yield slurm
+        finally:
+            _end_jobs(slurm)
+
+
+def _end_jobs(slurm: Slurm) -> None:
+    """End what still runs, while there are daemons to do it."""
+    for job in slurm.call("squeue", "--noheader", "--format=%A").split():
+        slurm.call("scancel", job)
+    _wait(lambda: not slurm.call("squeue", "--noheader"), "the end of all jobs")
 
 
 def _munged(folder: Path) -> list[str]:
