@@ -42,6 +42,8 @@ def main() -> None:
         while True:
             _write(cluster, tuple(nodes), asked)
             while not wanted:
+                # Looking is what lets a process that was killed go.
+                cluster.remaining_processes_alive()
                 time.sleep(LOOK_S)
             wanted.clear()
             nodes = [
@@ -65,6 +67,8 @@ def _add(cluster: Any, index: int, asked: dict[str, Any]) -> ClusterNode:
         include_dashboard=index == 0,
         dashboard_host=HOST,
         dashboard_port=asked["dashboard_port"] or None,
+        # Ray's own choice is one port for every head of a machine; without it none takes jobs.
+        dashboard_agent_listen_port=0,
         include_log_monitor=False,
     )
     (raylet,) = node.all_processes["raylet"]

@@ -101,12 +101,19 @@ class StudyFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the study for this process; raise SearchError where another one has it.
+        """Hold the study for this process; raise SearchError where another has it, or none can.
 
         The lock is the kernel's and ends with the process, however that ends. Who holds it is
         written in it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.touch()
+        except OSError as err:
+            raise SearchError(
+                f"{self.path} cannot be written to: {err.strerror}. Give --studies a folder that "
+                "can, or mend this one."
+            ) from err
         with lock_held(
             self._lock,
             taken=f"Another search works on {self.path}",
