@@ -228,6 +228,38 @@ def test_shellcheck_finds_nothing(path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def typed(tmp_path: Path, *arguments: str) -> str:
+    """Return what ``search_or_resume.sh`` calls, told by a program that stands for spectrum."""
+    program = tmp_path / "bin/spectrum"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text('#!/bin/sh\necho "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    done = subprocess.run(
+        ["sh", CLUSTER / "search_or_resume.sh", *arguments],
+        env={"PATH": f"{program.parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() or str(done.returncode)
+
+
+@pytest.mark.parametrize("begun", ["one two/study.json", "one two.each.json"])
+def test_the_same_words_begin_a_study_and_go_on_with_it(tmp_path: Path, begun: str) -> None:
+    studies, name = tmp_path / "my studies", "one two"
+    words = (str(studies), name, "space.yaml", "root", "--trials", "3")
+    called = f"search space.yaml root --trials 3 --studies {studies} --name {name}"
+    assert typed(tmp_path, *words) == called
+    (studies / begun).parent.mkdir(parents=True)
+    assert typed(tmp_path, *words) == called
+    (studies / begun).touch()
+    assert typed(tmp_path, *words) == called.replace(" --studies", " --resume --studies")
+
+
+def test_a_search_without_data_is_wrong_usage(tmp_path: Path) -> None:
+    assert typed(tmp_path, "studies", "name", "space.yaml") == "2"
+
+
 def test_commands_of_machines_are_sound_shell() -> None:
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not here: apt-get install shellcheck")
