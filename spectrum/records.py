@@ -78,7 +78,11 @@ class EpochRecord:
     """One epoch of one fold.
 
     ``epoch`` counts from 0. Losses are nats per sequence; ``validation`` metrics are those of the
-    fold's held-out side. ``metrics`` holds further scalars by name (learning rate, gradient norm).
+    fold's held-out side. ``metrics`` holds further scalars by name (gradient norm).
+
+    ``measured`` is what the epoch took here, which is no part of what equal records share:
+    ``seconds`` with evaluation, the training ``sequences_per_s`` over these, and on a GPU the peak
+    ``device_memory_bytes`` of the first worker. It is empty for an epoch told again after a stop.
     """
 
     fold: str
@@ -91,11 +95,12 @@ class EpochRecord:
     num_sequences: int
     metrics: dict[str, float] = field(default_factory=dict)
     predictions: tuple[Prediction, ...] = ()
+    measured: dict[str, float] = field(default_factory=dict, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON without the predictions, which travel once a fold."""
+        """Return plain JSON without ``measured``, and predictions, which travel once a fold."""
         record = asdict(self)
-        del record["predictions"]
+        del record["predictions"], record["measured"]
         return record
 
 

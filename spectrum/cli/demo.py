@@ -50,7 +50,7 @@ def demo(
     from spectrum.report import write_report
     from spectrum.search.space import read_space
     from spectrum.search.study import run_study
-    from spectrum.tracking import AimTracker
+    from spectrum.tracking import AimTracker, show_study
 
     if out.exists():
         raise ConfigError(f"{out} exists already. Remove it, or name another folder with --out.")
@@ -71,12 +71,13 @@ def demo(
             shards_root=out / "shards",
             folder=folder,
             num_trials=trials,
-            make_tracker=lambda floor: AimTracker(out / "studies", study="demo", floor=floor),
+            make_tracker=lambda _: AimTracker(out / "studies", study="demo"),
             on_status=show.on_status,
             on_step=show.on_step,
         )
     say("3/3  Writing the report")
     with progress_bar("Drawing", unit="figures") as on_figure_done:
         report = write_report(folder, shards_root=out / "shards", on_figure_done=on_figure_done)
-    told = search_json(result.to_json(), aim_repo=out / "studies", report=report)
+    shown = show_study(folder)
+    told = search_json(result.to_json(), aim_repo=shown.repo, report=report)
     print_json(told) if as_json else print_text(search_text(told))

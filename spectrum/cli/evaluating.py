@@ -72,6 +72,7 @@ def evaluate(
     from spectrum.search.evaluating import task_names
     from spectrum.search.statement import build_statement
     from spectrum.search.view import view_study
+    from spectrum.tracking import show_study
 
     names = task_names(task or ["all"])
     found_order = read_order(order) if order is not None else None
@@ -81,11 +82,12 @@ def evaluate(
     with busy("Permuting"):
         told = build_statement(view, outcomes, date=datetime.now(UTC).date().isoformat())
     path = write_statement(study, told)
+    shown = show_study(study)
     if as_json:
         print_json({"statement": str(path), **told})
     else:
         print_text("\n".join(_lines(told, path)))
-    print_notes(notes)
+    print_notes([*notes, shown.note] if shown.note else notes)
 
 
 def _dissociate(

@@ -15,6 +15,7 @@ import typer
 __all__ = [
     "GLOBAL_HELP",
     "AddressOption",
+    "AimOption",
     "CpusOption",
     "FreezeOption",
     "InsecureOption",
@@ -77,6 +78,14 @@ InsecureOption: TypeAlias = Annotated[
         "--insecure",
         help="Take a cluster that demands no token: whoever reaches its ports can run code there "
         "as its user, and read and change shards, studies and models.",
+    ),
+]
+AimOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--aim",
+        help="Another Aim repository: its folder, or aim://HOST:PORT of an aim server. It is kept "
+        "for later commands; without it, the folder of the studies.",
     ),
 ]
 CpusOption: TypeAlias = Annotated[

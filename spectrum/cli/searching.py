@@ -19,6 +19,7 @@ from spectrum.cli.console import (
 from spectrum.cli.live import live_search
 from spectrum.cli.options import (
     AddressOption,
+    AimOption,
     CpusOption,
     FreezeOption,
     InsecureOption,
@@ -82,6 +83,7 @@ def search(
     image_space: SpaceOption = None,
     shards: ShardsOption = Path("shards"),
     studies: StudiesOption = Path("studies"),
+    aim: AimOption = None,
     cpus: CpusOption = None,
     address: AddressOption = None,
     insecure: InsecureOption = False,
@@ -96,6 +98,7 @@ def search(
     Example: spectrum search search_spaces/joint.yaml data/raw/ds0000* --address auto
     """
     from spectrum.search.space import read_space_file
+    from spectrum.tracking import told_repo
 
     decided = [*data_settings(tr_from, multi_echo, image_space), *sealed_settings(sealed)]
     reading = read_space_file(space, [*(settings or []), *decided], freeze or [])
@@ -116,6 +119,7 @@ def search(
         studies=studies,
         trials=trials,
         fork=fork,
+        aim=told_repo(aim) if aim else None,
         cpus=cpus,
         address=address,
         insecure=insecure,
@@ -167,6 +171,7 @@ class _Asked:
     studies: Path
     trials: int | None
     fork: Path | None
+    aim: str | None
     cpus: int | None
     address: str | None
     insecure: bool
@@ -221,7 +226,7 @@ def _search_one(
     from spectrum.launch import ray_at
     from spectrum.report import write_report
     from spectrum.search.study import run_study
-    from spectrum.tracking import AimTracker
+    from spectrum.tracking import AimTracker, show_study
 
     kept = (
         f"Shards that are made are kept in {asked.shards}, and trials in {folder}; the same "
@@ -238,7 +243,7 @@ def _search_one(
             shards_root=asked.shards,
             folder=folder,
             num_trials=asked.trials,
-            make_tracker=lambda floor: AimTracker(asked.studies, study=folder.name, floor=floor),
+            make_tracker=lambda _: AimTracker(asked.studies, study=folder.name, to=asked.aim),
             resume=resume,
             fork=asked.fork,
             on_status=show.on_status,
@@ -246,7 +251,9 @@ def _search_one(
         )
     with progress_bar("Drawing", unit="figures") as on_figure_done:
         report = write_report(folder, shards_root=asked.shards, on_figure_done=on_figure_done)
-    told = search_json(result.to_json(), aim_repo=asked.studies, report=report)
+    shown = show_study(folder)
+    told = search_json(result.to_json(), aim_repo=shown.repo, report=report)
     if not asked.as_json:
         print_text(search_text(told, is_alone=is_alone))
+    print_notes([shown.note] if shown.note else [])
     return told, result

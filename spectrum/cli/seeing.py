@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from spectrum.cli.console import print_json, print_text
+from spectrum.cli.console import print_json, print_notes, print_text
 from spectrum.cli.options import JsonOption, ShardsOption
 from spectrum.cli.progress import progress_bar
 
@@ -45,10 +45,11 @@ def ui(
     studies: Annotated[Path, typer.Argument(help="Folder of the studies.")] = Path("studies"),
     port: Annotated[int, typer.Option(min=1, max=65535)] = 43800,
 ) -> None:
-    """Index the trials and open the Aim UI on this machine alone.
+    """Bring the trials of these studies up to date, index them and open the Aim UI here alone.
 
     Example: spectrum ui studies
     """
-    from spectrum.tracking import open_ui
+    from spectrum.tracking import open_ui, show_behind
 
+    print_notes(show_behind(studies))
     open_ui(studies, port=port)

@@ -1,4 +1,4 @@
-"""Commands about studies that exist: study list, show, diff and rm."""
+"""Commands about studies that exist: study list, show, diff, track and rm."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from spectrum.cli.console import notes, print_json, print_text
-from spectrum.cli.options import JsonOption
-from spectrum.errors import ConfigError
+from spectrum.cli.options import AimOption, JsonOption
+from spectrum.errors import ConfigError, SearchError
 
 __all__ = ["register"]
 
@@ -18,10 +18,13 @@ StudyArgument = Annotated[Path, typer.Argument(help="Folder of a study.")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    study_app = typer.Typer(help="Studies: list, show, compare, remove.", no_args_is_help=True)
+    study_app = typer.Typer(
+        help="Studies: list, show, compare, track, remove.", no_args_is_help=True
+    )
     study_app.command("list")(list_)
     study_app.command("show")(show)
     study_app.command("diff")(diff)
+    study_app.command("track")(track)
     study_app.command("rm")(remove)
     app.add_typer(study_app, name="study")
 
@@ -90,6 +93,20 @@ def diff(
     for name, best in zip(told["studies"], told["best"], strict=True):
         score = "no score" if best is None else f"{best['score']:.3f} (selected)"
         print_text(f"{name}: {score}")
+
+
+def track(study: StudyArgument, aim: AimOption = None, as_json: JsonOption = False) -> None:
+    """Make Aim show all that a study holds: what a dead server missed, or in another repository.
+
+    Example: spectrum study track studies/quickstart --aim aim://127.0.0.1:53800
+    """
+    from spectrum.tracking import show_study
+
+    shown = show_study(study, to=aim)
+    if shown.note:
+        raise SearchError(shown.note)
+    told = {"study": str(study), "aim_repo": shown.repo, "num_trials": shown.num_trials}
+    print_json(told) if as_json else print_text(f"{shown.num_trials} trials in {shown.repo}")
 
 
 def remove(

@@ -11,9 +11,9 @@ from spectrum.cli.tables import ladder_lines, with_interval
 __all__ = ["each_text", "search_json", "search_text"]
 
 
-def search_json(result: Mapping[str, Any], *, aim_repo: Path, report: Path) -> dict[str, Any]:
+def search_json(result: Mapping[str, Any], *, aim_repo: str, report: Path) -> dict[str, Any]:
     """Add where to look to the object that ``spectrum search --json`` prints."""
-    return {**result, "aim_repo": str(aim_repo), "report": str(report)}
+    return {**result, "aim_repo": aim_repo, "report": str(report)}
 
 
 def search_text(told: Mapping[str, Any], *, is_alone: bool = True) -> str:
@@ -43,7 +43,7 @@ def search_text(told: Mapping[str, Any], *, is_alone: bool = True) -> str:
         told["verdict"],
         f"report: {told['report']}",
         "next:",
-        f"  spectrum ui {told['aim_repo']}",
+        _look(told["aim_repo"]),
         f"  spectrum report {told['study']} --open",
         *(_unseal(told) if is_alone else ()),
     ]
@@ -58,6 +58,12 @@ def each_text(folder: Path, told: Sequence[Mapping[str, Any]]) -> str:
         f"next, to score all {len(told)} studies together on everyone they sealed:\n"
         f"  spectrum unseal {folder} BIDS_ROOT...   (once, when all searches are over)"
     )
+
+
+def _look(aim_repo: str) -> str:
+    if "://" in aim_repo:
+        return f"  spectrum ui FOLDER, where FOLDER is that of the Aim server ({aim_repo})"
+    return f"  spectrum ui {aim_repo}"
 
 
 def _rerun_lines(

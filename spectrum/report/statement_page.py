@@ -27,7 +27,7 @@ WIDTH, HEIGHT = 640, 160
 
 
 def write_statement(folder: Path, told: Mapping[str, Any]) -> Path:
-    """Write ``statement.json`` and ``statement.html`` into the folder of a study.
+    """Write ``statement.json``, with its sentences, and ``statement.html`` into a study's folder.
 
     Returns
     -------
@@ -45,7 +45,8 @@ def write_statement(folder: Path, told: Mapping[str, Any]) -> Path:
     )
     write_whole(folder / "statement.html", page.encode())
     path = folder / STATEMENT_JSON
-    write_whole(path, (json.dumps(told, indent=1, allow_nan=False) + "\n").encode())
+    value = {**told, "sentences": list(sentences(told))}
+    write_whole(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
     return path
 
 

@@ -375,7 +375,7 @@ class StudyDriver:
         best = best_line(self._lines, self.selection)
         is_tagged = {
             "default": line["number"] == 0,
-            "front": line["number"] in self._front,
+            "pareto": line["number"] in self._front,
             "best": best is not None and best["number"] == line["number"],
         }
         return [tag for tag, holds in is_tagged.items() if holds]

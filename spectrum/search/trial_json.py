@@ -27,7 +27,10 @@ def record_to_json(record: TrialEpochRecord) -> dict[str, Any]:
         "finished": record.finished,
         "ended_folds": list(record.ended_folds),
         "score": record.score.to_json(),
-        "folds": [fold.to_json() for fold in record.folds],
+        "folds": [
+            {**fold.to_json(), **({"measured": fold.measured} if fold.measured else {})}
+            for fold in record.folds
+        ],
     }
     return {name: without_nan(value) for name, value in plain.items()}
 

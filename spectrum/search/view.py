@@ -66,8 +66,8 @@ class StudyView:
     def tags_of(self, number: int) -> tuple[str, ...]:
         """Return the tags that a trial has by its place in the study."""
         best = ("best",) if self.best is not None and number == self.best["number"] else ()
-        front = ("front",) if number in self.front else ()
-        return (*best, *front, "default") if number == 0 else (*best, *front)
+        pareto = ("pareto",) if number in self.front else ()
+        return (*best, *pareto, "default") if number == 0 else (*best, *pareto)
 
     def records_of(self, number: int) -> tuple[TrialEpochRecord, ...]:
         """Return the epochs of a trial in the order in which they were written."""

@@ -1,57 +1,81 @@
-"""Follows the trials of a study in Aim; an error of Aim never reaches the study.
+"""Follows a study in Aim without ever waiting for Aim, which may be slow, stuck or dead.
 
-One run a trial. Its parameters: ``hparams`` (the whole configuration, nested, so that
-``run.hparams.optimizer.lr > 1e-4`` works), ``searched`` (the part that the search chose),
-``trial`` (number, state, score with interval), ``floor`` and ``ladder`` (what it is read against),
-``folds``, ``metrics`` and ``nonfinite`` (each NaN or infinity, by metric, fold, side and epoch).
-Metrics have the context ``{"fold": name, "role": "training" | "validation"}``; pooled ones have
-the fold ``all``.
+All that the driver's calls do is to keep a process running (``follower``) that reads the study's
+folder. Where it dies it is begun again, later each time; what Aim missed then is written by the
+next one, or at the close, or by ``show_study`` at any time later.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+import subprocess
+import sys
 import time
-import traceback
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from spectrum.errors import ConfigError, SearchError
 from spectrum.records import TrialEpochRecord
-from spectrum.search.ladders import ladder_scores
+from spectrum.search.folder import StudyFolder
 from spectrum.search.tracker import TrialLine
-from spectrum.search.view import StudyView, view_study
-from spectrum.tracking.confusion import track_confusion
-from spectrum.tracking.run_map import RunMap
-from spectrum.tracking.store import AimStore
-from spectrum.tracking.values import (
-    TrackedValue,
-    floor_params,
-    nested,
-    outcome_params,
-    plain,
-    safe_name,
-    tags_of_line,
-    values_of_epoch,
-)
+from spectrum.search.view import view_study
+from spectrum.tracking.run_map import FOLDER, RunMap, num_missing, started_file
+from spectrum.tracking.values import plain
 
-__all__ = ["AimTracker"]
+__all__ = ["AimTracker", "Shown", "repo_of_study", "show_behind", "show_study", "told_repo"]
 
-PATIENCE_S: Final = 60.0
-"""Seconds that failing calls may cost a study in all; then Aim is left alone."""
+FIRST_PAUSE_S: Final = 5.0
+LONGEST_PAUSE_S: Final = 120.0
+"""Pause before a follower that died is begun again; it doubles up to the longest."""
+
+CLOSE_S: Final = 300.0
+"""Longer than a follower takes to see that Aim is stuck."""
+
+ADDRESS: Final = re.compile(r"aim://[A-Za-z0-9._-]+:\d{1,5}(/[A-Za-z0-9._/-]*)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """How much of a study Aim shows: ended trials, and those that it does not show yet.
+
+    ``is_whole`` says whether the study's own run is there too.
+    """
+
+    study: Path
+    repo: str
+    num_trials: int
+    num_missing: int
+    is_whole: bool
+
+    @property
+    def note(self) -> str:
+        """A sentence for the user where something is missing, else ""."""
+        if self.is_whole:
+            return ""
+        missing = f"{self.num_missing} of {self.num_trials} trials"
+        return (
+            f"Aim ({self.repo}) does not show {missing if self.num_missing else 'all'} of "
+            f"{self.study}: {_last_error(self.study)} Nothing is lost: spectrum study track "
+            f"{self.study} adds the rest."
+        )
 
 
 class AimTracker:
-    """A ``spectrum.search.tracker.Tracker`` over a local Aim repository, for one driver.
+    """A ``spectrum.search.tracker.Tracker`` that costs the driver a look at a process.
 
     Parameters
     ----------
-    repo : folder that holds, or will hold, ``.aim``
+    repo : folder of the studies, which holds, or will hold, ``.aim``
     study : name of the study; Aim's experiment
-    floor : JSON of the study's floor
-        Stored with every trial, so that a query can compare with it.
-    clock : seconds; times how long failing calls take
+    floor : JSON of the study's floor; read from the study's folder, and so not needed
+    to : another repository: its folder, or ``aim://HOST:PORT``
+        None is where the study was shown before, else ``repo``.
+    patience_s : seconds that the close waits at most for a follower that goes on writing
+    clock : seconds, monotonic
     """
 
     def __init__(
@@ -60,196 +84,166 @@ class AimTracker:
         *,
         study: str,
         floor: Mapping[str, Any] | None = None,
+        to: str | None = None,
+        patience_s: float = CLOSE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._repo = repo
-        self._study = study
-        self._floor = floor_params(floor or {})
-        self._clock = clock
-        self._store: AimStore | None = None
-        self._seconds_lost = 0.0
-        self._epochs_seen: dict[int, int] = {}
-        self.num_errors = 0
-        self.error_log = (
-            repo / ".aim" / "spectrum" / safe_name(study).replace("/", "_") / "errors.log"
-        )
+        self._study = (repo / study).resolve()
+        self._to = told_repo(to) if to else repo_of_study(self._study)
+        self._clock, self._patience_s = clock, patience_s
+        self._follower: subprocess.Popen[bytes] | None = None
+        self._begin_at, self._pause_s = clock(), FIRST_PAUSE_S
 
     def start_trial(
         self, number: int, *, config: Mapping[str, Any], params: Mapping[str, Any]
     ) -> None:
-        """Begin or continue the run of a trial."""
-        self._guard(f"start of trial {number}", lambda: self._start(number, config, params))
+        """Leave word of what a trial begins with, for the time until it has a line."""
+        file = started_file(self._study, number)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(plain({"config": config, "params": params})), encoding="utf-8")
+        self._keep_following()
 
     def log_epoch(self, number: int, record: TrialEpochRecord) -> None:
-        """Track every number of an epoch; one logged before is replaced, not doubled."""
-        self._guard(f"epoch {record.epoch} of trial {number}", lambda: self._log(number, record))
+        """See to it that somebody follows; the record is in the study's folder."""
+        self._keep_following()
 
     def finish_trial(self, number: int, line: TrialLine, *, tags: Sequence[str] = ()) -> None:
-        """Store the outcome of a trial with its tags, close its run and index it."""
-        self._guard(f"end of trial {number}", lambda: self._finish(number, line, tags))
+        """Take back what was left of the trial's beginning; its line is in the folder."""
+        started_file(self._study, number).unlink(missing_ok=True)
+        self._keep_following()
 
     def close(self) -> None:
-        """Close the runs still open, as unfinished; make good what failed on the way.
+        """Let the follower write the rest; where it failed before, another one tries."""
+        self.finish()
 
-        The latter needs the study's folder beside ``.aim``, where ``spectrum search`` puts it.
+    def finish(self) -> bool:
+        """Do as ``close``; return whether Aim shows all of the study now."""
+        if not (self._study / "study.json").is_file():
+            return self._end(0.0)
+        if self._follower is None or self._follower.poll() is not None:
+            self._begin()
+        return self._end(self._patience_s)
+
+    def _keep_following(self) -> None:
+        if self._follower is not None and self._follower.poll() is None:
+            return
+        now = self._clock()
+        if now < self._begin_at or not (self._study / "study.json").is_file():
+            return
+        self._begin_at, self._pause_s = (
+            now + self._pause_s,
+            min(2 * self._pause_s, LONGEST_PAUSE_S),
+        )
+        self._begin()
+
+    def _begin(self) -> None:
+        self._end(0.0)
+        if repo_of_study(self._study) != self._to:
+            # Written down at once: where Aim is dead, a later command has to know it.
+            RunMap.open(self._study, self._to).write()
+        self._follower = subprocess.Popen(
+            [sys.executable, "-m", "spectrum.tracking.follower", str(self._study), self._to],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def _end(self, patience_s: float) -> bool:
+        """Tell the follower that the study is over, wait, and end it where it is not done then.
+
+        Returns whether it was done.
         """
-        if self._store is None:
-            return
-        self._guard("close", self._close_all)
-        folder = self._repo / self._study
-        if (folder / "study.json").is_file():
-            self._guard("check at close", lambda: self._sync_ended(view_study(folder), []))
-
-    def sync(self, study_folder: Path) -> int:
-        """Make Aim equal to a study folder: add what is missing, repeat nothing, drop strays.
-
-        Parameters
-        ----------
-        study_folder : folder with ``study.jsonl`` and ``trials/<number>/records.jsonl``
-
-        Returns
-        -------
-        num_written : trials whose runs were written or removed
-            0 where Aim showed all of them already, or could not be reached.
-        """
-        written: list[int] = []
-        self._guard("sync", lambda: self._sync(view_study(study_folder), written))
-        return len(written)
-
-    # The methods above never raise; those below may.
-
-    def _guard(self, what: str, action: Callable[[], object]) -> None:
-        if self._seconds_lost > PATIENCE_S:
-            return
-        begin = self._clock()
+        process, self._follower = self._follower, None
+        if process is None:
+            return False
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
         try:
-            action()
-        except Exception as err:
-            self._seconds_lost += self._clock() - begin
-            self._note_error(what, err)
+            return process.wait(patience_s) == 0
+        except BaseException as err:
+            process.kill()
+            process.wait()
+            if not isinstance(err, subprocess.TimeoutExpired):
+                raise
+            return False
 
-    def _note_error(self, what: str, err: Exception) -> None:
-        self.num_errors += 1
-        last = traceback.extract_tb(err.__traceback__)[-1]
-        entry = {
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
-            "what": what,
-            "error": f"{type(err).__name__}: {plain(str(err))}",
-            "at": f"{Path(last.filename).name}:{last.lineno}",
-            "left_alone": self._seconds_lost > PATIENCE_S,
-        }
+
+def show_study(study: Path, *, to: str | None = None) -> Shown:
+    """Make Aim show all that a study's folder holds; return how far that went.
+
+    Parameters
+    ----------
+    study : folder; one that a search works on is left to that search's follower
+    to : repository as for ``AimTracker``
+
+    Raises
+    ------
+    SearchError
+        Where there is no study.
+    ConfigError
+        Where the repository is none.
+    """
+    view = view_study(study)
+    tracker = AimTracker(study.resolve().parent, study=study.resolve().name, to=to)
+    is_done = not StudyFolder(study).is_locked and tracker.finish()
+    missing = num_missing(view)
+    return Shown(
+        study=study,
+        repo=repo_of_study(study),
+        num_trials=len(view.lines),
+        num_missing=missing,
+        is_whole=is_done and not missing,
+    )
+
+
+def show_behind(studies: Path) -> Iterator[str]:
+    """Show those studies of a folder that its Aim repository is behind of; yield what went wrong.
+
+    Parameters
+    ----------
+    studies : folder of studies; those that are shown in another repository are left alone
+    """
+    for manifest in sorted(studies.glob("*/study.json")):
+        study = manifest.parent
+        if repo_of_study(study) != str(studies.resolve()):
+            continue
         try:
-            self.error_log.parent.mkdir(parents=True, exist_ok=True)
-            with self.error_log.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
-        except OSError:
-            return
-
-    def _opened(self) -> AimStore:
-        if self._store is None:
-            identity = _identity(self._repo / self._study / "study.json")
-            runs = RunMap.open(self.error_log.parent, identity=identity)
-            self._store = AimStore(self._repo, study=self._study, runs=runs)
-        return self._store
-
-    def _start(self, number: int, config: Mapping[str, Any], params: Mapping[str, Any]) -> None:
-        store = self._opened()
-        store.runs.set_digest(number, None)
-        self._epochs_seen[number] = 0
-        run = store.run_of(number)
-        run["hparams"] = nested(config)
-        run["searched"] = nested(params)
-        run["trial"] = {"number": number, "state": "running"}
-        run["study"] = plain(self._study)
-        if self._floor:
-            run["floor"] = self._floor
-        if ladder := ladder_scores(self._repo / self._study):
-            run["ladder"] = plain(ladder)
-
-    def _log(self, number: int, record: TrialEpochRecord) -> None:
-        run = self._opened().run_of(number)
-        values = values_of_epoch(record)
-        for value in values:
-            if value.is_finite:
-                context = {"fold": value.fold, "role": value.role}
-                run.track(
-                    value.value, value.name, step=record.epoch, epoch=record.epoch, context=context
-                )
-        self._log_nonfinite(number, record.epoch, [v for v in values if not v.is_finite])
-        self._epochs_seen[number] = self._epochs_seen.get(number, 0) + 1
-
-    def _log_nonfinite(self, number: int, epoch: int, values: Sequence[TrackedValue]) -> None:
-        if not values:
-            return
-        run = self._opened().run_of(number)
-        for value in values:
-            place = ("nonfinite", value.name, value.fold, value.role, f"epoch {epoch}")
-            run.set(place, str(value.value))
-        if "nonfinite" not in run.tags:
-            run.add_tag("nonfinite")
-
-    def _finish(self, number: int, line: TrialLine, tags: Sequence[str]) -> None:
-        store = self._opened()
-        if number not in store.open_trials:
-            self._start(number, line.get("config") or {}, line.get("params") or {})
-        run = store.run_of(number)
-        for name, section in outcome_params(line).items():
-            run[name] = section
-        track_confusion(run, line)
-        marks = {"nonfinite"} & set(run.tags)
-        store.set_tags(number, {*tags_of_line(line), *map(safe_name, tags), *marks})
-        if "best" in tags:
-            store.move_best(number)
-        store.close_run(number)
-        if self._epochs_seen.pop(number, 0) == (line.get("num_epochs") or 0):
-            store.runs.set_digest(number, plain(line))
-        store.index([number])
-
-    def _close_all(self) -> None:
-        store = self._opened()
-        numbers = store.open_trials
-        for number in numbers:
-            store.run_of(number)["trial", "state"] = "unfinished"
-            store.close_run(number)
-        store.index(numbers)
-
-    def _sync(self, study: StudyView, written: list[int]) -> None:
-        self._sync_ended(study, written)
-        store = self._opened()
-        for number in sorted(set(study.unfinished) - set(store.open_trials)):
-            self._log_all(number, study)
-            written.append(number)
-        for number in sorted(
-            set(store.runs.hash_of_trial) - study.numbers - set(store.open_trials)
-        ):
-            store.delete(number)
-            written.append(number)
-
-    def _sync_ended(self, study: StudyView, written: list[int]) -> None:
-        store = self._opened()
-        for line in study.lines:
-            number = line["number"]
-            if not (store.exists(number) and store.runs.shows(number, plain(line))):
-                self._replay(number, line, study)
-                written.append(number)
-
-    def _replay(self, number: int, line: TrialLine, study: StudyView) -> None:
-        self._start(number, line.get("config") or {}, line.get("params") or {})
-        for record in study.records_of(number):
-            self._log(number, record)
-        self._epochs_seen[number] = line.get("num_epochs") or 0
-        self._finish(number, line, study.tags_of(number))
-
-    def _log_all(self, number: int, study: StudyView) -> None:
-        for record in study.records_of(number):
-            self._log(number, record)
-        self._opened().close_run(number)
+            note = show_study(study).note if num_missing(view_study(study)) else ""
+        except SearchError as err:
+            note = str(err)
+        if note:
+            yield note
 
 
-def _identity(manifest: Path) -> str:
-    """Tell this study from an earlier one of the same name, where there is a manifest to read."""
+def repo_of_study(study: Path) -> str:
+    """Return the repository that a study is shown in: a folder, or ``aim://HOST:PORT``."""
+    return RunMap.open(study).address
+
+
+def told_repo(to: str) -> str:
+    """Return a repository as it is kept: an address as it is, a folder with its whole path.
+
+    Raises
+    ------
+    ConfigError
+        Where it looks like an address and is none of an Aim server.
+    """
+    if "://" not in to:
+        return str(Path(to).resolve())
+    if not ADDRESS.fullmatch(to):
+        raise ConfigError(
+            f"The Aim repository {to!r} is no address of an Aim server. Give aim://HOST:PORT, or "
+            "a folder."
+        )
+    return to.rstrip("/")
+
+
+def _last_error(study: Path) -> str:
     try:
-        stored = json.loads(manifest.read_text(encoding="utf-8"))
-        return str(stored["created"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        lines = (study / FOLDER / "errors.log").read_text(encoding="utf-8").splitlines()
+        error = json.loads(lines[-1])["error"]
+    except (OSError, ValueError, KeyError, IndexError):
+        return "it did not answer in time."
+    return f"{' '.join(error.split())[:200].rstrip('.')}."

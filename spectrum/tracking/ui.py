@@ -35,15 +35,23 @@ _AIM: Final = "from aim.cli.cli import cli_entry_point; cli_entry_point()"
 
 
 def example_queries() -> tuple[tuple[str, str], ...]:
-    """Return what to type into Aim's search box: each query with what it finds."""
+    """Return what to type into Aim's search box: each query with what it finds and where."""
     return (
         (
             '"complete" in run.tags and run.trial.score > run.floor.score'
             " and run.trial.score > run.floor.chance",
-            "trials above floor and chance",
+            "trials above floor and chance, in Runs",
         ),
-        ("run.hparams.optimizer.lr > 1e-4", "trials by any configuration path"),
+        ("run.hparams.optimizer.lr > 1e-4", "trials by any configuration path, in Runs"),
+        ('"best" in run.tags or "pareto" in run.tags', "what was selected, in Runs"),
         ('metric.name == "score" and metric.context.fold == "all"', "score curves, in Metrics"),
+        (
+            'metric.name == "score" and metric.context.dataset == "ds000002"',
+            "scores of one data set, in Metrics",
+        ),
+        ('metric.name == "sequences_per_s"', "speed of training, in Metrics"),
+        ('figure.name == "importance" and "study" in run.tags', "importance, in Figures"),
+        ('images.name == "brain slices" and "study" in run.tags', "slices, in Images"),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,12 +17,15 @@ from spectrum.records import EpochRecord, TrialEpochRecord
 
 __all__ = [
     "MANAGED_TAGS",
+    "DatasetOfSide",
     "TrackedValue",
+    "datasets_of_sides",
     "floor_params",
     "nested",
     "outcome_params",
     "plain",
     "safe_name",
+    "safe_text",
     "tags_of_line",
     "values_of_epoch",
 ]
@@ -31,37 +34,61 @@ ALL_FOLDS: Final = "all"
 MAX_TEXT: Final = 2000
 """Characters kept of a text; an error message may carry a whole log."""
 
-MANAGED_TAGS: Final = ("complete", "pruned", "failed", "best", "default", "front", "nonfinite")
+MANAGED_TAGS: Final = ("complete", "pruned", "failed", "best", "default", "pareto", "nonfinite")
 """Tags that are set and taken away here (``failed:<kind>``). All others are the user's."""
 
+OUT_OF_MEMORY: Final = ("OutOfMemoryError", "MemoryError", "out-of-memory")
+"""Kinds of failure that are tagged ``failed:oom``: torch's, Python's, and ours."""
+
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.:+/ -]")
+_MARKUP = str.maketrans({"<": "\u2039", ">": "\u203a"})
+
+DatasetOfSide = Mapping[tuple[str, str], str]
+"""The one data set of a side of a fold, by the names of the two; mixed sides are not in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrackedValue:
-    """One number of one epoch: its name, its fold ("all" for pooled) and its side of the fold."""
+    """One number of one epoch: its name, its fold ("all" for pooled) and its side of the fold.
+
+    ``dataset`` is "" where the number is of several data sets.
+    """
 
     name: str
     fold: str
     role: str
     value: float
+    dataset: str = ""
 
     @property
     def is_finite(self) -> bool:
         """Whether Aim can plot it."""
         return math.isfinite(self.value)
 
+    @property
+    def context(self) -> dict[str, str]:
+        """What Aim tells it apart by from others of its name."""
+        context = {"fold": self.fold, "role": self.role}
+        return {**context, "dataset": self.dataset} if self.dataset else context
 
-def values_of_epoch(record: TrialEpochRecord) -> tuple[TrackedValue, ...]:
-    """Return every number of an epoch: fold by fold, then pooled.
 
-    Pooled loss and accuracy are plain means over the folds; the score is the record's own.
+def values_of_epoch(
+    record: TrialEpochRecord, datasets: DatasetOfSide | None = None
+) -> tuple[TrackedValue, ...]:
+    """Return every number of an epoch: fold by fold, pooled, and the score of each data set.
+
+    Pooled loss and accuracy are plain means over the folds; the score is the record's own, and
+    that of a data set the mean over its subjects.
+
+    Parameters
+    ----------
+    datasets : of ``datasets_of_sides``; None knows of no data set
     """
-    per_fold = [value for fold in record.folds for value in _values_of_fold(fold)]
-    return (*per_fold, *_pooled_values(record))
+    per_fold = [value for fold in record.folds for value in _values_of_fold(fold, datasets or {})]
+    return (*per_fold, *_pooled_values(record), *_scores_of_datasets(record))
 
 
-def _values_of_fold(fold: EpochRecord) -> Iterator[TrackedValue]:
+def _values_of_fold(fold: EpochRecord, datasets: DatasetOfSide) -> Iterator[TrackedValue]:
     name = safe_name(fold.fold)
     numbers = {
         ("loss", "training"): fold.training_loss,
@@ -69,12 +96,14 @@ def _values_of_fold(fold: EpochRecord) -> Iterator[TrackedValue]:
         ("loss", "validation"): fold.validation_loss,
         ("accuracy", "validation"): fold.validation_accuracy,
         ("lr", "training"): fold.lr,
+        **{(metric, "training"): value for metric, value in fold.measured.items()},
     }
-    for (metric, role), value in numbers.items():
-        yield TrackedValue(metric, name, role, float(value))
     for metric, value in fold.metrics.items():
         role = "validation" if metric.startswith("validation_") else "training"
-        yield TrackedValue(safe_name(metric.removeprefix(f"{role}_")), name, role, float(value))
+        numbers[safe_name(metric.removeprefix(f"{role}_")), role] = value
+    for (metric, role), value in numbers.items():
+        dataset = datasets.get((fold.fold, role), "")
+        yield TrackedValue(metric, name, role, float(value), dataset)
 
 
 def _pooled_values(record: TrialEpochRecord) -> Iterator[TrackedValue]:
@@ -87,6 +116,31 @@ def _pooled_values(record: TrialEpochRecord) -> Iterator[TrackedValue]:
         pooled["lr"] = sum(fold.lr for fold in record.folds) / num_folds
     for name, value in pooled.items():
         yield TrackedValue(name, ALL_FOLDS, "validation", float(value))
+
+
+def _scores_of_datasets(record: TrialEpochRecord) -> Iterator[TrackedValue]:
+    of_dataset: dict[str, list[float]] = {}
+    for group, value in record.score.by_group.items():
+        of_dataset.setdefault(group.partition("/")[0], []).append(value)
+    for dataset, values in of_dataset.items():
+        mean = sum(values) / len(values)
+        yield TrackedValue("score", ALL_FOLDS, "validation", mean, safe_name(dataset))
+
+
+def datasets_of_sides(folds: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    """Return the data set of each side of a fold that has one alone.
+
+    Parameters
+    ----------
+    folds : of a fold manifest, each with its name and the units of its sides
+    """
+    found = {}
+    for fold in folds:
+        for role in ("training", "validation"):
+            names = {str(unit).partition("/")[0] for unit in fold.get(role) or ()}
+            if len(names) == 1:
+                found[str(fold["name"]), role] = safe_name(names.pop())
+    return found
 
 
 def floor_params(floor: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,7 +183,7 @@ def tags_of_line(line: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the tag that a trial's state alone decides."""
     if line["state"] == "failed":
         kind = (line.get("error") or {}).get("kind") or "unknown"
-        return (f"failed:{safe_name(str(kind))}",)
+        return ("failed:oom" if kind in OUT_OF_MEMORY else f"failed:{safe_name(str(kind))}",)
     return (str(line["state"]),)
 
 
@@ -162,6 +216,11 @@ def plain(value: Any) -> Any:
 def safe_name(name: str) -> str:
     """Return a name without markup, control characters and excessive length."""
     return _UNSAFE.sub("_", name)[:200] or "_"
+
+
+def safe_text(text: str) -> str:
+    """Return a text without markup, as Aim's page may take a text for a part of itself."""
+    return text.translate(_MARKUP)
 
 
 def _without_none(section: dict[str, Any]) -> dict[str, Any]:

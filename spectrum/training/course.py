@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections import deque
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -98,7 +99,7 @@ class FoldCourse:
         assert isinstance(self._fit, FoldFit)
         if self._waits_on_host:
             self._fit.stepper.move(self._fit.place.device)
-        record = self._fit.advance()
+        record = _measured(self._fit)
         if self._saves:
             self._unsaved.append(record)
             self._save_if_due(self._fit)
@@ -141,6 +142,20 @@ class FoldCourse:
         if fit.is_finished or len(self._unsaved) >= self._every_epochs:
             self._files.write(fit.state(), self._unsaved)
             self._unsaved = []
+
+
+def _measured(fit: FoldFit) -> EpochRecord:
+    """Advance a fold by an epoch, and note what that took."""
+    device = fit.place.device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    begin = time.perf_counter()
+    record = fit.advance()
+    seconds = time.perf_counter() - begin
+    measured = {"seconds": seconds, "sequences_per_s": record.num_sequences / seconds}
+    if device.type == "cuda":
+        measured["device_memory_bytes"] = float(torch.cuda.max_memory_allocated(device))
+    return replace(record, measured=measured)
 
 
 def identity_of(

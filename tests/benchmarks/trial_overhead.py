@@ -32,6 +32,7 @@ import ray
 
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
+from spectrum.search.manifest import build_manifest
 from spectrum.search.tracker import Tracker
 from spectrum.search.tune_adapters import run_trials
 from spectrum.tracking import AimTracker
@@ -56,6 +57,8 @@ def seconds_of_ours(
     study = StudyFolder(folder)
     space = no_op_space(num_workers=num_workers)
     with study.locked():
+        # What Aim follows is a study: one that has a manifest.
+        study.write_manifest(build_manifest(space, name=folder.name, data={}))
         driver = StudyDriver(study, space, tracker, num_trials=num_trials)
         run_trials(driver, partial(NoOpObjective), folder=study, workers=(num_workers,))
         tracker.close()
@@ -145,7 +148,7 @@ def comparisons(num_ours: int, num_peer: int) -> Iterator[dict[str, Any]]:
     with two_cpus() as folder:
         # Both start with a Ray that has run something.
         seconds_of_ours(folder / "warm", 4, ListTracker())
-        aim = AimTracker(folder, study="on", floor={})
+        aim = AimTracker(folder, study="on")
         ours = {
             "Aim off": seconds_of_ours(folder / "off", num_ours, ListTracker()),
             "Aim on": seconds_of_ours(folder / "on", num_ours, aim),

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from spectrum.errors import ConfigError, SearchError
-from spectrum.tracking import AimTracker, AimUi, example_queries, open_ui
-from tests.unit.report.planted_study import floor_json, planted_trials, write_study
+from spectrum.tracking import AimUi, example_queries, open_ui, show_study
+from tests.unit.report.planted_study import planted_trials, write_study
 
 pytestmark = pytest.mark.slow
 
@@ -33,8 +33,7 @@ def told() -> list[str]:
 def ui(tmp_path_factory: pytest.TempPathFactory, told: list[str]) -> Iterator[AimUi]:
     repo = tmp_path_factory.mktemp("studies")
     study = write_study(repo / "planted", trials=planted_trials()[:3])
-    tracker = AimTracker(repo, study="planted", floor=floor_json())
-    assert tracker.sync(study) == 3
+    assert show_study(study).note == ""
     with open_ui(repo, port=0, block=False, show=told.append) as running:
         yield running
 
@@ -132,7 +131,7 @@ def test_the_page_shows_its_trials(ui: AimUi, tmp_path: Path) -> None:
 
 def test_closing_ends_every_process(tmp_path: Path) -> None:
     study = write_study(tmp_path / "planted", trials=planted_trials()[:1])
-    AimTracker(tmp_path, study="planted").sync(study)
+    assert show_study(study).note == ""
     ui = open_ui(tmp_path, port=0, block=False, show=lambda line: None)
     port = int(ui.url.rpartition(":")[2])
     before = [p for p in psutil.Process().children(recursive=True) if p.is_running()]

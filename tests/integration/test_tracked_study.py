@@ -14,7 +14,8 @@ from spectrum.report import write_report
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
 from spectrum.search.manifest import build_manifest
-from spectrum.tracking import AimTracker
+from spectrum.search.view import view_study
+from spectrum.tracking import AimTracker, num_missing
 from tests.unit.report.planted_study import floor_json
 from tests.unit.search.drive import drive
 from tests.unit.search.fakes import PlantedObjective, small_space
@@ -42,12 +43,12 @@ def begin(repo: Path) -> Path:
     return folder.path
 
 
-def search(study: Path, *, num_trials: int) -> tuple[StudyDriver, AimTracker]:
-    tracker = AimTracker(study.parent, study="small", floor=floor_json())
+def search(study: Path, *, num_trials: int) -> StudyDriver:
+    tracker = AimTracker(study.parent, study="small")
     objective = PlantedObjective(TROUBLE)
     driver = drive(study, num_trials=num_trials, tracker=tracker, objective=objective)
     tracker.close()
-    return driver, tracker
+    return driver
 
 
 def look(repo: Path) -> list[list[str]]:
@@ -60,18 +61,17 @@ def look(repo: Path) -> list[list[str]]:
 
 def test_every_trial_of_a_study_is_one_run_and_the_report_agrees(tmp_path: Path) -> None:
     study = begin(tmp_path)
-    driver, tracker = search(study, num_trials=9)
-    assert tracker.num_errors == 0
+    driver = search(study, num_trials=9)
     best = max(
         (line for line in driver.lines.values() if line["state"] == "complete"),
         key=lambda line: line["value"],
     )
     runs = {name: set(tags) for name, *tags in look(tmp_path)}
-    assert set(runs) == {f"trial {number}" for number in range(9)}
+    assert set(runs) == {"study"} | {f"trial {number}" for number in range(9)}
     assert runs["trial 2"] == {"failed:RuntimeError", "nonfinite"}
     assert "failed:NotFinite" in runs["trial 3"]
     assert [name for name, tags in runs.items() if "best" in tags] == [f"trial {best['number']}"]
-    assert tracker.sync(study) == 0
+    assert num_missing(view_study(study)) == 0
     page = write_report(study).read_text()
     assert "Of 9 trials, 7 finished and 2 failed." in page
     assert f"Trial {best['number']} was selected" in page
@@ -82,13 +82,6 @@ def test_a_resumed_study_fills_a_repository_that_was_deleted_in_between(tmp_path
     study = begin(tmp_path)
     search(study, num_trials=4)
     shutil.rmtree(tmp_path / ".aim")
-    code = (
-        "import sys; from pathlib import Path\n"
-        "from tests.integration.test_tracked_study import search\n"
-        "print(search(Path(sys.argv[1]), num_trials=6)[1].num_errors)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(study)], capture_output=True, text=True, cwd=ROOT
-    )
-    assert done.stdout.strip() == "0", done.stderr
-    assert [name for name, *_ in look(tmp_path)] == [f"trial {number}" for number in range(6)]
+    search(study, num_trials=6)
+    names = [name for name, *_ in look(tmp_path)]
+    assert names == ["study", *(f"trial {number}" for number in range(6))]

@@ -198,7 +198,7 @@ def write_study(
     StudyFolder(folder).write_manifest(_manifest(folder.name))
     if floor:
         _write(folder / "floor.json", floor_json())
-    _write(folder / "folds.json", {"content_hash": "ab" * 32, "folds": list(FOLDS)})
+    _write(folder / "folds.json", {"content_hash": "ab" * 32, "folds": [*map(_fold, FOLDS)]})
     if any(trial.number == 0 and trial.state == "complete" for trial in chosen):
         _write(folder / "default.json", {"score": score_of(0.61).to_json(), "folds": []})
     with (folder / "trials.jsonl").open("w", encoding="utf-8") as file:
@@ -253,6 +253,17 @@ def _manifest(name: str) -> dict[str, Any]:
         ],
         "seed": 0,
         "created": "2026-01-05T08:59:00+00:00",
+    }
+
+
+def _fold(held_out: str) -> dict[str, Any]:
+    units = {name: [f"{name}/sub-01_task-learning_run-{run}" for run in (1, 2)] for name in FOLDS}
+    training = [unit for name in FOLDS if name != held_out for unit in units[name]]
+    return {
+        "name": held_out,
+        "held_out": held_out,
+        "training": training,
+        "validation": units[held_out],
     }
 
 

@@ -80,7 +80,7 @@ def test_a_study_of_two_objectives_prunes_resumes_and_tells_its_front(
     front = json.loads((path / "front.json").read_text())["trials"]
     assert front == list(pareto_front(lines, ("score", "worst_dataset")))
     tagged = {number: tags for number, _, tags in tracker.ends}
-    assert {number for number, tags in tagged.items() if "front" in tags} == set(front)
+    assert {number for number, tags in tagged.items() if "pareto" in tags} == set(front)
 
 
 def test_objectives_are_named_once_and_begin_with_the_score() -> None:

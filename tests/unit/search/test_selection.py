@@ -137,7 +137,7 @@ def test_a_result_counts_only_those_that_could_win_and_names_a_better_default(
     by = told["best"]["selected_by"]
     assert "of the 2 best of 4 complete trials" in by
     assert "this mean is selected too" in by
-    text = search_text(search_json(told, aim_repo=Path("aim"), report=Path("r.html")))
+    text = search_text(search_json(told, aim_repo="aim", report=Path("r.html")))
     assert "the highest of 2 on the same subjects, selected too" in text
     assert ("could not win, is 0.990" in by) is is_higher
     assert ("the default's mean is higher" in text) is is_higher

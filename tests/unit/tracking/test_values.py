@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from spectrum.tracking.values import (
+    datasets_of_sides,
     floor_params,
     nested,
     outcome_params,
     plain,
     safe_name,
+    safe_text,
     tags_of_line,
     values_of_epoch,
 )
@@ -28,7 +30,7 @@ from tests.unit.report.planted_study import (
 
 def test_every_number_of_every_fold_and_the_pooled_ones_are_named() -> None:
     record = epochs_of(planted_trials()[3])[2]
-    found = {(v.name, v.fold, v.role): v.value for v in values_of_epoch(record)}
+    found = {(v.name, v.fold, v.role): v.value for v in values_of_epoch(record) if not v.dataset}
     for fold in record.folds:
         assert found["loss", fold.fold, "training"] == fold.training_loss
         assert found["loss", fold.fold, "validation"] == fold.validation_loss
@@ -55,6 +57,33 @@ def test_a_validation_metric_of_a_fold_is_filed_under_its_side() -> None:
 def test_an_epoch_without_folds_still_has_its_score() -> None:
     record = replace(epochs_of(planted_trials()[0])[0], folds=())
     assert {v.name for v in values_of_epoch(record)} == {"score", "score_ci_low", "score_ci_high"}
+
+
+def test_the_score_of_a_data_set_is_the_mean_over_its_subjects() -> None:
+    record = epochs_of(planted_trials()[3])[2]
+    found = {v.dataset: v.value for v in values_of_epoch(record) if v.dataset}
+    for dataset in FOLDS:
+        own = [v for name, v in record.score.by_group.items() if name.startswith(f"{dataset}/")]
+        assert found[dataset] == pytest.approx(np.mean(own))
+    assert set(found) == set(FOLDS)
+
+
+def test_a_side_of_several_data_sets_is_of_none() -> None:
+    folds = [{"name": "a", "training": ["b/x", "c/y"], "validation": ["a/x", "a/y"]}]
+    datasets = datasets_of_sides(folds)
+    assert datasets == {("a", "validation"): "a"}
+    record = epochs_of(planted_trials()[3])[0]
+    fold = replace(record.folds[0], fold="a")
+    values = values_of_epoch(replace(record, folds=(fold,)), datasets)
+    contexts = {v.role: v.context for v in values if v.fold == "a"}
+    assert contexts == {
+        "training": {"fold": "a", "role": "training"},
+        "validation": {"fold": "a", "role": "validation", "dataset": "a"},
+    }
+
+
+def test_texts_carry_no_markup() -> None:
+    assert safe_text("a <img src=x>") == "a \u2039img src=x\u203a"
 
 
 @pytest.mark.parametrize(
@@ -113,7 +142,9 @@ def test_a_failed_trial_has_its_cause_and_no_score() -> None:
 
 def test_the_state_decides_one_tag() -> None:
     tags = [tags_of_line(line_of(trial)) for trial in planted_trials()]
-    assert tags == [("complete",)] * 6 + [("pruned",), ("failed:out-of-memory",)]
+    assert tags == [("complete",)] * 6 + [("pruned",), ("failed:oom",)]
+    other = {"state": "failed", "error": {"kind": "LeakageError"}}
+    assert tags_of_line(other) == ("failed:LeakageError",)
 
 
 @pytest.mark.parametrize("name", ["<img src=x>", "a\0b", "../" * 4000, "", "\n"])

@@ -335,7 +335,8 @@ def test_a_fold_that_had_ended_before_a_stop_builds_no_model(tmp_path: Path) -> 
     again = begin()
     assert not again.holds_model
     assert not again.is_finished
-    assert fingerprint(asdict(again.advance())) == fingerprint(asdict(record))
+    told = replace(record, measured={})
+    assert fingerprint(asdict(again.advance())) == fingerprint(asdict(told))
     assert again.is_finished
     one, other = (
         course.finish(tmp_path / "c" / str(n)) for n, course in enumerate((first, again))
