@@ -30,6 +30,7 @@ from spectrum.cli import (
     shards,
     simulating,
     studying,
+    submitting,
     training,
     unsealing,
 )
@@ -89,6 +90,7 @@ ROOMS = (
     training,
     searching,
     clustering,
+    submitting,
     unsealing,
     studying,
     predicting,

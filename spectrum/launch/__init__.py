@@ -12,12 +12,15 @@ from spectrum.launch.guards import (
     refuse_unsafe_switches,
     require_token,
 )
+from spectrum.launch.jobs import Job, JobDoor
 from spectrum.launch.joining import joined_ray, ray_at
 from spectrum.launch.local import available_cpus, local_ray
 
 __all__ = [
     "PICKLE_SWITCHES",
     "TOKEN_BYTES",
+    "Job",
+    "JobDoor",
     "RunningCluster",
     "available_cpus",
     "bring_up",

@@ -43,7 +43,8 @@ def main() -> None:
             _write(cluster, tuple(nodes), asked)
             while not wanted:
                 # Looking is what lets a process that was killed go.
-                cluster.remaining_processes_alive()
+                for kept in cluster.list_all_nodes():
+                    kept.remaining_processes_alive()
                 time.sleep(LOOK_S)
             wanted.clear()
             nodes = [

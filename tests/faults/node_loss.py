@@ -41,7 +41,7 @@ PACE_S = 4.0
 FAST_S = 0.05
 LOOK_S = 0.1
 TO_COME_S = 400.0
-TO_END_S = 90.0
+TO_END_S = 60.0
 """A node that was given up finds that out when it goes on, and ends with all its processes."""
 TRIALS_PER_LOSS = 8
 GOALS_S = {"killed": 30.0, "hung": 60.0}
@@ -93,10 +93,19 @@ def lose(kind: str, node: ClusterNode, trials: set[int], study: Told) -> Loss:
     if kind == "hung":
         for process in processes:
             send(process, signal.SIGCONT)
-        _, left = psutil.wait_procs(processes, timeout=TO_END_S)
-        assert not left, left
+        left = [told_of(process) for process in psutil.wait_procs(processes, TO_END_S)[1]]
+        assert not any(left), left
     recovered = [wait(partial(next_epoch, study, number, detected)) for number in trials]
     return Loss(kind=kind, detected_s=detected - begin, recovered_s=max(recovered) - begin)
+
+
+def told_of(process: psutil.Process) -> str:
+    """Return what a process is; nothing of one that ended, and that nobody has asked about yet."""
+    try:
+        is_over = process.status() == psutil.STATUS_ZOMBIE
+        return "" if is_over else f"{process.status()} {process.pid} {process.cmdline()[:3]}"
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def next_epoch(study: Told, number: int, moment: float) -> float | None:

@@ -45,9 +45,11 @@ class Commands:
 
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        own = {"HOME": str(self.home), "PYTHONPATH": str(CHECKOUT), "PATH": path}
         return subprocess.run(
             [sys.executable, "-c", "from spectrum.cli import main; main()", *arguments],
-            env=kept | {"HOME": str(self.home), "PYTHONPATH": str(CHECKOUT)} | environment,
+            env=kept | own | environment,
             cwd=self.home,
             capture_output=True,
             text=True,
@@ -98,6 +100,39 @@ def test_another_token_is_refused_and_none_is_refused(
     assert wrong.returncode == 1
     assert f"The Ray at {cluster['address']} takes another token" in wrong.stderr
     assert "0" * 64 not in wrong.stderr
+
+
+def test_a_search_that_is_sent_runs_to_its_end_and_one_that_is_stopped_can_be_continued(
+    spectrum: Commands, cluster: dict[str, Any], tiny_bids: Callable[..., Path]
+) -> None:
+    root = tiny_bids(runs=RUNS)
+    sent = spectrum.home / "sent"
+    sent.mkdir()
+    (sent / "sent.yaml").write_text(yaml.safe_dump({**SPACE, "name": "sent"}))
+    folders = ("--shards", str(spectrum.home / "shards"), "--studies", str(spectrum.home / "jobs"))
+    asked = ("submit", "sent.yaml", str(root), *folders, "--working-dir", str(sent), "--json")
+    done = spectrum(*asked, "--trials", "1")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["status"] == "SUCCEEDED"
+    assert "best" in done.stderr
+    assert [line["state"] for line in lines_of(spectrum.home / "jobs/sent")] == ["complete"]
+    left = json.loads(spectrum(*asked, "--trials", "500", "--resume", "--leave").stdout)
+    told = json.loads(spectrum("jobs", "list", "--json").stdout)["jobs"]
+    assert told[0]["job"] == left["job"]
+    assert spectrum("jobs", "stop", left["job"]).returncode == 0
+    assert "SIGTERM" in spectrum("jobs", "log", left["job"], "--follow").stdout
+    assert len(lines_of(spectrum.home / "jobs/sent")) < 500
+
+
+def test_the_door_of_jobs_is_closed_to_strangers(
+    spectrum: Commands, cluster: dict[str, Any], tmp_path: Path
+) -> None:
+    stranger = Commands(tmp_path)
+    asked = ("jobs", "list", "--address", cluster["dashboard"])
+    assert "There is no token at" in stranger(*asked).stderr
+    wrong = stranger(*asked, RAY_AUTH_TOKEN="0" * 64)
+    assert wrong.returncode == 1
+    assert "does not take this token" in wrong.stderr
 
 
 def test_nothing_listens_beyond_this_machine_and_the_token_is_told_to_nobody(
