@@ -34,7 +34,7 @@ def test_a_search_that_is_starting_ends_with_143_and_says_how_to_go_on(
         text=True,
         start_new_session=True,
     )
-    started = _first_child_of(process)
+    started = _children_with_ray(process)
     time.sleep(wait_s)
     children = [*started, *psutil.Process(process.pid).children(recursive=True)]
     process.send_signal(signal.SIGTERM)
@@ -47,12 +47,20 @@ def test_a_search_that_is_starting_ends_with_143_and_says_how_to_go_on(
     assert not alive
 
 
-def _first_child_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+def _children_with_ray(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """Wait until a command has begun to start Ray."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         assert process.poll() is None
-        if children := psutil.Process(process.pid).children(recursive=True):
+        children = psutil.Process(process.pid).children(recursive=True)
+        if any("gcs_server" in _name_of(child) for child in children):
             return children
         time.sleep(0.005)
-    raise TimeoutError("no child began within two minutes")
+    raise TimeoutError("Ray did not begin within two minutes")
+
+
+def _name_of(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
