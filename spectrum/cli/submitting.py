@@ -31,6 +31,12 @@ JobArgument = Annotated[str, typer.Argument(help="Name of a job, as submit told 
 
 JOB: Final = "spectrum search"
 
+OWN_FOLDER: Final = (
+    'own=$(mktemp -d) && trap \'rm -rf "$own"\' EXIT && cp -R . "$own" && cd "$own" && '
+)
+"""A job works in a copy of what was sent: Ray was seen to remove its own while the job ran, where
+two nodes of a machine share it."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
@@ -76,7 +82,8 @@ def submit(
     command += " --insecure" if insecure else ""
     environment = _environment(runtime_env)
     door = JobDoor(address, insecure=insecure)
-    job = door.submit(command, working_dir=working_dir, runtime_env=environment)
+    folder = OWN_FOLDER if working_dir is not None else ""
+    job = door.submit(folder + command, working_dir=working_dir, runtime_env=environment)
     say(f"Sent as {job}: {command}. spectrum jobs stop {job} ends it.")
     if not leave:
         _print_log(door, job)

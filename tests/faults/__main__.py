@@ -44,13 +44,15 @@ def inject(fault: Fault, *, full: bool) -> dict[str, str | float]:
 
 
 def run(tests: tuple[str, ...]) -> tuple[str, str]:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *tests]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     counts = Counter({word: int(count) for count, word in COUNT.findall(done.stdout)})
     told = ", ".join(f"{count} {word}" for word, count in counts.items())
     if done.returncode:
         sys.stderr.write(done.stdout[-4000:])
         return "FAILED", told or f"pytest ended with {done.returncode}"
+    if not counts:
+        return "FAILED", "pytest told no number of tests"
     return ("passed" if counts["passed"] else "skipped"), told
 
 
