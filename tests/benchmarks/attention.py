@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -43,6 +44,9 @@ from spectrum.search.single import TrainResult, train_single
 from spectrum.search.space import read_space
 from spectrum.training.explaining import average_maps, iter_explained
 from spectrum.training.exported import ExportedModel
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.benchmarks.decoding import config_of
 from tests.benchmarks.telling import measured_here, tell
 

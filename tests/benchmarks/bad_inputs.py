@@ -23,6 +23,9 @@ from spectrum.data.inspection import inspect_table
 from spectrum.data.simulate import SimulationConfig, simulate
 from spectrum.errors import SidecarError
 from spectrum.targets import read_target
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.bad_events import RUN_S, TABLES
 from tests.bad_images import BAD, CONTENTS, HEADERS, NAMED_AS_IMAGES, ODD, PAIRS, STREAMS
 from tests.benchmarks.telling import measured_here

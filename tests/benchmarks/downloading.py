@@ -18,6 +18,9 @@ import numpy as np
 from spectrum.data.download import DownloadRequest, World, download
 from spectrum.data.download.config import FetchConfig
 from spectrum.data.download.service import DownloadResult
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.faulty_proxy import Asked, Fault, Proxy, faulty_proxy
 from tests.s3_server import ObjectStore, s3_server
 

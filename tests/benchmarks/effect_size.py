@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectrum.data.units import SequenceData
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.benchmarks.blocks import (
     SHAPE_SHW,
     VOLUMES_OF_RUN,

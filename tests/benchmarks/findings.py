@@ -22,10 +22,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -47,6 +49,9 @@ from spectrum.launch import available_cpus
 from spectrum.records import Prediction
 from spectrum.scores import score_predictions
 from spectrum.targets import Target, read_target
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.benchmarks.telling import measured_here, tell
 from tests.linear_decoder import (
     REVERSAL_CHECK,

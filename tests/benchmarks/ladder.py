@@ -13,6 +13,7 @@ with ``--simulated``, of four simulated data sets with as many subjects as the r
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -32,6 +33,9 @@ from spectrum.launch import local_ray
 from spectrum.search.single import train_single
 from spectrum.search.space import read_space
 from spectrum.targets import read_target
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.benchmarks.decoding import config_of
 from tests.benchmarks.findings import REAL
 from tests.benchmarks.telling import measured_here, tell

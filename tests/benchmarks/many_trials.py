@@ -27,6 +27,9 @@ import ray
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
 from spectrum.search.tune_adapters import run_trials
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.benchmarks.no_op_trials import NoOpObjective, no_op_space, told
 from tests.unit.search.fakes import ListTracker
 

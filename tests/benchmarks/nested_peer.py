@@ -40,6 +40,9 @@ from spectrum.targets import read_target
 from spectrum.training.batches import draw_epoch
 from spectrum.training.schedule import build_optimizer, lr_at, set_lr
 from spectrum.training.trial import draw_trial_folds
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.benchmarks.study_setting import Setting, space_of
 
 EXTENT_MM = (180, 216, 180)

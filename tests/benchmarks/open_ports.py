@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
 from spectrum.launch import local_ray
 from spectrum.launch.guards import known_token, state_folder
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.benchmarks.no_op_trials import told
 from tests.benchmarks.telling import tell
 

@@ -27,6 +27,9 @@ from spectrum.records import TrialEpochRecord
 from spectrum.targets import read_target
 from spectrum.training.feeding import open_sequences
 from spectrum.training.trial import draw_trial_folds, fit_trial
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.benchmarks.study_setting import Setting, space_of
 
 

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from spectrum.launch import local_ray
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.benchmarks.study_setting import Setting, space_of
 
 

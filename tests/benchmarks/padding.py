@@ -13,7 +13,9 @@ and volumes alike.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,9 @@ from spectrum.entities import RunKey
 from spectrum.model.slice_vit import build_model
 from spectrum.training.schedule import build_optimizer, set_lr
 from spectrum.training.trial import fit_trial
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.benchmarks.blocks import halves
 from tests.benchmarks.telling import measured_here, tell
 

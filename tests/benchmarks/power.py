@@ -35,6 +35,9 @@ from spectrum.evaluation.dissociation import Contrast, judge_dissociation
 from spectrum.evaluation.dissociation_tasks import TASKS
 from spectrum.evaluation.statistics import ALPHA
 from spectrum.scores.resampling import sign_flip_p
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.benchmarks.telling import measured_here, tell
 
 Floats = NDArray[np.float64]

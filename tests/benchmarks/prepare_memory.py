@@ -27,6 +27,9 @@ from spectrum.config import PreprocessingConfig
 from spectrum.data.bids import index_bids
 from spectrum.data.pipeline import prepare
 from spectrum.launch import local_ray
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.benchmarks.telling import measured_here, tell
 from tests.tiny_bids import tiny_data, write_nifti, write_tiny_bids
 

@@ -25,6 +25,9 @@ from numpy.typing import NDArray
 
 from spectrum.data.images import digest_image, read_bold
 from spectrum.data.voxels import check_voxels
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.benchmarks.telling import measured_here
 from tests.tiny_bids import tiny_data, write_nifti
 

@@ -11,8 +11,10 @@ Speed is seconds of one core's time per volume. Normalisation has no peer here b
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,9 @@ from spectrum.data.registration.normalisation import normalise
 from spectrum.data.registration.resampling import resample_run
 from spectrum.data.registration.slice_timing import correct_slice_timing, slice_times
 from spectrum.data.registration.template import mni152
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.benchmarks.telling import measured_here, tell
 from tests.itk_rigid import itk_place
 from tests.misplaced_brains import (

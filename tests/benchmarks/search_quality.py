@@ -18,6 +18,7 @@ import argparse
 import json
 import math
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -31,6 +32,9 @@ from spectrum.records import TrialEpochRecord
 from spectrum.search.optuna_study import TrialJournal
 from spectrum.search.space import SearchSpace, space_from_mapping
 from spectrum.search.trials import TrialEnd
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.benchmarks.no_op_trials import told
 from tests.benchmarks.telling import tell
 from tests.unit.search.drive import drive

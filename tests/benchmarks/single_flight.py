@@ -24,6 +24,9 @@ import numpy as np
 from spectrum.data.pipeline import Making, prepare
 from spectrum.data.spatial_pieces import SpatialPiece, kept_or_made, spatial_path
 from spectrum.launch import local_ray
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.benchmarks.telling import measured_here, tell
 from tests.integration.prepare_process import (
     RECIPE,

@@ -24,6 +24,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.benchmarks.no_op_trials import told
 from tests.benchmarks.study_setting import Setting, write_trees
 from tests.benchmarks.telling import tell

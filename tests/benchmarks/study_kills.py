@@ -28,6 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from spectrum.search.folder import STATE_NAME, StudyFolder
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.benchmarks.no_op_trials import told
 from tests.benchmarks.telling import tell
 from tests.tiny_bids import TASK, write_tiny_bids

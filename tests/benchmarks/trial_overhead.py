@@ -36,6 +36,9 @@ from spectrum.search.manifest import build_manifest
 from spectrum.search.tracker import Tracker
 from spectrum.search.tune_adapters import run_trials
 from spectrum.tracking import AimTracker
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.benchmarks.no_op_trials import (
     NUM_REPORTS,
     NoOpObjective,

@@ -32,6 +32,9 @@ from spectrum.data.simulate import DEFAULT_EFFECT_PERCENT, SimulationConfig, Tru
 from spectrum.data.simulate.leak_target import leak_target
 from spectrum.launch import available_cpus
 from spectrum.targets import Target, read_target
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.benchmarks.telling import measured_here, tell
 from tests.linear_decoder import (
     FEATURES,

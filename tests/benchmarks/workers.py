@@ -34,6 +34,9 @@ from spectrum.data.shards import ShardSet
 from spectrum.launch import local_ray
 from spectrum.targets import read_target
 from spectrum.training.trial import draw_trial_folds
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.benchmarks.telling import measured_here
 from tests.tiny_bids import TASK, write_tiny_bids
 
