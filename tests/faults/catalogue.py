@@ -55,12 +55,18 @@ FAULTS: Final = (
         (f"{WHOLE}/test_search_interrupt.py", f"{WHOLE}/test_prepare_interrupt.py"),
         gap="SIGHUP",
     ),
-    Fault("F7", "Aim's server dies", gap="Aim is written to a local repository, without a server"),
-    Fault("F8", "Aim is slow", gap="Aim is written to a local repository, without a server"),
+    Fault(
+        "F7",
+        "Aim's server hangs and dies while trials log",
+        full=(f"{WHOLE}/test_aim_server.py",),
+    ),
+    Fault("F8", "Aim is slow", gap="a server that answers late; one that never answers is F7"),
     Fault(
         "F9",
-        "an Aim run of a killed search",
-        (f"{'tests/unit/tracking'}/test_aim_tracker.py",),
+        "SIGKILL of who writes to Aim",
+        (
+            "tests/unit/tracking/test_writer.py::test_a_writer_that_was_killed_is_followed_by_one_that_makes_all_good",
+        ),
     ),
     Fault(
         "F10",
