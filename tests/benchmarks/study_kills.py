@@ -47,7 +47,7 @@ from aim import Repo
 from spectrum.tracking import index_repo
 index_repo(Path(sys.argv[1]))
 runs = [item.run for item in Repo.from_path(sys.argv[1]).query_runs("", report_mode=0).iter_runs()]
-print(json.dumps([run.name for run in runs]))
+print(json.dumps([run.name for run in runs if "study" not in run.tags]))
 """
 
 
