@@ -47,7 +47,8 @@ ENVIRONMENT: Final = {
 
 RETRIES_OF_LOST_WORKER: Final = 1
 """Times a trial begins again after its worker process died; errors inside a trial are final. A
-machine that is lost does not count, as it says nothing about the trial."""
+machine that hangs does not count, as it says nothing about the trial; where its processes die with
+it, Ray tells of the process alone, before it knows of the machine."""
 
 NODE_DIED: Final = "node has died"
 """How Ray says that a process died with its machine."""
