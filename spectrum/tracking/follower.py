@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -140,7 +140,8 @@ def note_error(study: Path, error: str, where: str = "") -> None:
     """Write down what failed, where the study's errors of Aim are kept."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     entry = {"time": now, "error": plain(error), "at": where}
-    with (study / FOLDER / ERRORS).open("a", encoding="utf-8") as file:
+    # A study that was removed, or a full disk, must not keep the process from ending.
+    with suppress(OSError), (study / FOLDER / ERRORS).open("a", encoding="utf-8") as file:
         file.write(json.dumps(entry) + "\n")
 
 
