@@ -10,17 +10,20 @@ from typing import Any
 
 import pytest
 
+from spectrum.cli.summary import each_text
 from spectrum.data.bids import index_bids
 from spectrum.data.pipeline import prepare
 from spectrum.data.shards import ShardSet
 from spectrum.errors import LeakageError, SearchError
 from spectrum.evaluation.ladder import run_ladder
 from spectrum.search.openings import Openings
+from spectrum.search.sealed_each import plan_each, unseal_each, write_each
 from spectrum.search.sealing import OPENINGS_NAME, UNSEALED_NAME, read_seal, seal_of_trial
 from spectrum.search.single import train_single
 from spectrum.search.study import run_study
 from spectrum.search.trial_source import config_of_trial
 from spectrum.search.unsealing import unseal_study
+from spectrum.search.view import view_study
 from spectrum.targets import read_target
 from tests.integration.test_study_whole import tiny_space
 from tests.tiny_bids import TASK
@@ -193,3 +196,45 @@ def test_one_person_on_both_sides_is_leakage_before_the_first_epoch_at_every_ent
         unseal(tmp_path, trees)
     assert not (study / OPENINGS_NAME).exists()
     assert not (tmp_path / "studies/other/trials").exists()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_a_search_that_seals_each_data_set_goes_on_where_it_stopped_and_is_opened_as_one(
+    tmp_path: Path, trees: Trees
+) -> None:
+    """The first study stops after one of two trials, before the second has begun."""
+    joint, shards = tmp_path / "studies/joint", tmp_path / "shards"
+    space = tiny_space(sealed="each", rerun={"top": 0})
+    write_each(plan_each(joint, space, trees))
+    group = plan_each(joint, space, trees)
+    studies = {name: group.space_of(name, space) for name in group.study_of}
+    first, second = studies
+    begin(tmp_path, trees, space=studies[first], name=group.study_of[first], num_trials=1)
+    with pytest.raises(SearchError, match=f"joint-{second} holds no study"):
+        unseal_each(group, trees, shards_root=shards)
+
+    told = [
+        begin(
+            tmp_path,
+            trees,
+            space=one,
+            name=group.study_of[name],
+            num_trials=2 if name == first else 1,
+            resume=name == first,
+        ).to_json()
+        for name, one in studies.items()
+    ]
+    assert [one["num_trials"] for one in told] == [2, 1]
+    assert f"spectrum unseal {joint} BIDS_ROOT" in each_text(joint, told)
+    for name in studies:
+        runs = view_study(group.study(name)).manifest["data"]["runs"]
+        assert all(run.split("/")[0] != name for run in runs)
+
+    line = unseal_each(group, trees, shards_root=shards)
+    people = {f"ds000002/sub-0{s}" for s in (1, 2, 3)} | {"ds000017/sub-11", "ds000017/sub-12"}
+    assert set(line["sealed"]) == people == set(line["score"]["by_group"])
+    assert (line["look"], line["num_trials"]) == (1, 3)
+    with pytest.raises(SearchError, match="The seals were opened on"):
+        unseal_each(group, trees, shards_root=shards)
