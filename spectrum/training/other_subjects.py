@@ -18,7 +18,8 @@ from spectrum.data.seals import Seal
 from spectrum.entities import RunKey
 from spectrum.errors import LeakageError
 from spectrum.training.exported import ExportedModel, ModelHeader
-from spectrum.training.predicting import Asked, Predicted, names_in_study, predict_table
+from spectrum.training.predicting import Asked, Predicted, predict_table
+from spectrum.training.prediction_notes import names_in_study
 
 __all__ = ["OtherSubjects", "ask_other_subjects", "judgeable", "predict_other_subjects"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from spectrum.config import TrialConfig
 from spectrum.data.manifest import ShardManifest, ShardRun
 from spectrum.data.pipeline import PrepareResult, find_shards, prepare
-from spectrum.data.recipe import STEP_VERSIONS
-from spectrum.data.runs import Problem, RunTable, shortened
+from spectrum.data.runs import Problem, RunTable
 from spectrum.data.sequences import shape_in_plane, stream_sequences
 from spectrum.data.shards import ShardSet
 from spectrum.data.units import Fold, SequenceTable, Unit
@@ -29,6 +28,7 @@ from spectrum.training.feeds import build_feed
 from spectrum.training.harmonising import feed_on_scale, trial_feed
 from spectrum.training.model_inputs import ModelInputs
 from spectrum.training.place import Parallel, Place
+from spectrum.training.prediction_notes import iter_notes, names_in_study
 from spectrum.training.predictions import Evaluator
 
 __all__ = [
@@ -36,13 +36,9 @@ __all__ = [
     "Predicted",
     "Predictions",
     "is_ready",
-    "names_in_study",
     "predict_shards",
     "predict_table",
 ]
-
-TR_TOLERANCE: Final = 0.05
-"""A repetition time further from all of training, as a share, is told."""
 
 Prepare = Callable[..., PrepareResult]
 Ask = Callable[[ShardRun, ModelHeader], "Asked"]
@@ -194,7 +190,7 @@ def predict_shards(
         replace(problem, path=paths.get(problem.path.split("#")[0], problem.path))
         for problem in data.table.problems
     )
-    notes = tuple(_iter_notes(predictions, shards.manifest, header))
+    notes = tuple(iter_notes(predictions, shards.manifest, header))
     return Predictions(predictions=predictions, refused=lost, notes=notes)
 
 
@@ -221,16 +217,6 @@ def _asked(run: ShardRun, header: ModelHeader) -> Asked:
     if held_by:
         return Asked(held_by, seen=True, held_out=True)
     return Asked(everyone, seen=bool(trained))
-
-
-def names_in_study(run: ShardRun, header: ModelHeader) -> set[str]:
-    """Return the names that a run's image has in the study: by its voxels, or by its file."""
-    return {
-        image.run
-        for image in header.images
-        if (image.voxels_sha256 and image.voxels_sha256 == run.voxels_sha256)
-        or image.image_sha256 == run.image_sha256
-    }
 
 
 def _as_fold(fold: ExportedFold, units: tuple[int, ...], classes: tuple[int, ...]) -> Fold:
@@ -323,83 +309,3 @@ def _nothing_to_predict(manifest: ShardManifest, header: ModelHeader) -> DataErr
         "event files.",
         code="no-units",
     )
-
-
-def _iter_notes(
-    predictions: Sequence[Predicted], manifest: ShardManifest, header: ModelHeader
-) -> Iterator[str]:
-    yield header.score.told
-    yield from _iter_fold_notes(predictions, header)
-    trained = [p for p in predictions if p.seen and not p.held_out]
-    held_out = [p for p in predictions if p.held_out]
-    if trained:
-        yield (
-            f"{len(trained)} of {len(predictions)} predictions are of images that the model was "
-            "trained on (seen: true, held_out: false); they mean nothing."
-        )
-    if held_out:
-        yield (
-            f"{len(held_out)} of {len(predictions)} predictions are of images of the model's own "
-            "study, by the folds alone that held them out (held_out: true)."
-        )
-    if known := _num_of_known_people(predictions, header):
-        yield (
-            f"{known} of {len(predictions)} predictions are of other images of subjects that the "
-            "model was trained on; the score is not of such."
-        )
-    if header.target.paired:
-        yield (
-            f"The target {header.target.name} is scored within pairs of runs: which of the two "
-            "is which. The class of a run alone was never scored."
-        )
-    yield from _iter_run_notes(manifest, header)
-
-
-def _num_of_known_people(predictions: Sequence[Predicted], header: ModelHeader) -> int:
-    """Count new images of subjects, by data set and subject, of whom others were trained on."""
-    people = {run.split("_")[0] for fold in header.folds for run in fold.trained}
-    return sum(p.unit.key.group in people and not p.seen for p in predictions)
-
-
-def _iter_fold_notes(predictions: Sequence[Predicted], header: ModelHeader) -> Iterator[str]:
-    if len(header.folds) > 1 and any(len(p.folds) == len(header.folds) for p in predictions):
-        yield (
-            f"Probabilities are the mean over the models of {len(header.folds)} folds, where no "
-            "fold held the run out; the score is that of each on what it held out, not of this "
-            "mean."
-        )
-    steps = {
-        name
-        for name, version in STEP_VERSIONS.items()
-        if header.versions.get("steps", {}).get(name) != version
-    }
-    if steps:
-        yield (
-            f"The recipe's steps {', '.join(sorted(steps))} have changed since the model was "
-            "trained, so that its inputs differ. Use the version of Spectrum that exported it: "
-            f"{header.versions.get('spectrum')}."
-        )
-
-
-def _iter_run_notes(manifest: ShardManifest, header: ModelHeader) -> Iterator[str]:
-    known = {image.run for image in header.images}
-    trained_s = sorted({image.tr_s for image in header.images if image.tr_s is not None})
-    in_seconds = header.config.model.temporal_position == "seconds"
-    found = []
-    for run in manifest.runs:
-        if str(run.key) in known and not names_in_study(run, header):
-            message = (
-                f"{run.key} has the name of a run of the model's study and other voxels; if it is "
-                "that run, processed in another way, its prediction means nothing."
-            )
-            found.append(("same-name", message))
-        if trained_s and min(abs(run.tr_s / tr_s - 1.0) for tr_s in trained_s) > TR_TOLERANCE:
-            adapts = (
-                "its positions are in seconds and follow"
-                if in_seconds
-                else "a volume stands for another time than in training"
-            )
-            seconds = ", ".join(f"{tr_s:g}" for tr_s in trained_s)
-            message = f"{run.key} has a TR of {run.tr_s:g} s, the model saw {seconds} s: {adapts}."
-            found.append(("other-tr", message))
-    yield from shortened(found)
