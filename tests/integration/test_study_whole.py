@@ -232,6 +232,8 @@ def test_a_study_to_begin_from_that_is_none_costs_no_name(tmp_path: Path) -> Non
     assert not (tmp_path / "studies").exists()
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize(
     ("name", "is_free"),
     [
