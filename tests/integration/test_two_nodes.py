@@ -57,12 +57,12 @@ class Commands:
         )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def spectrum(tmp_path_factory: pytest.TempPathFactory) -> Commands:
     return Commands(tmp_path_factory.mktemp("home"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster(spectrum: Commands) -> Iterator[dict[str, Any]]:
     started = spectrum("cluster", "up", "--nodes", "2", "--cpus-per-node", "1", "--json")
     assert started.returncode == 0, started.stderr
