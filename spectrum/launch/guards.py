@@ -23,7 +23,7 @@ __all__ = [
     "refuse_unsafe_switches",
     "require_token",
     "state_folder",
-    "without_token",
+    "token_to_send",
 ]
 
 TOKEN_BYTES: Final = 32
@@ -96,9 +96,21 @@ def known_token(folder: Path) -> str:
     return token.read_text(encoding="utf-8").strip()
 
 
-def without_token() -> None:
-    """Send no token; for a cluster that demands none, where the user says so."""
-    _set_mode("disabled")
+def token_to_send(folder: Path, *, insecure: bool) -> str | None:
+    """Send the token of an existing cluster, or none where there is none and the user says so.
+
+    Raises
+    ------
+    LaunchError
+        As ``known_token``, unless ``insecure``.
+    """
+    try:
+        return known_token(folder)
+    except LaunchError:
+        if not insecure:
+            raise
+        _set_mode("disabled")
+        return None
 
 
 @contextmanager

@@ -20,8 +20,8 @@ from typing import Any, Final
 
 from spectrum.errors import LaunchError
 from spectrum.launch.cluster import running_cluster
-from spectrum.launch.guards import known_token, without_token
 from spectrum.launch.guards import state_folder as own_folder
+from spectrum.launch.guards import token_to_send
 from spectrum.launch.joining import AUTO, OPENS
 
 __all__ = ["Job", "JobDoor"]
@@ -85,7 +85,7 @@ class JobDoor:
     ) -> None:
         folder = state_folder or own_folder()
         self.address = _address(address, folder)
-        token = _token(folder, insecure=insecure)
+        token = token_to_send(folder, insecure=insecure)
         _check(self.address, token, insecure=insecure)
         from ray.job_submission import JobSubmissionClient
 
@@ -164,16 +164,6 @@ def _address(address: str, folder: Path) -> str:
             "or start one with spectrum cluster up."
         )
     return found
-
-
-def _token(folder: Path, *, insecure: bool) -> str | None:
-    try:
-        return known_token(folder)
-    except LaunchError:
-        if not insecure:
-            raise
-        without_token()
-        return None
 
 
 def _check(address: str, token: str | None, *, insecure: bool) -> None:

@@ -16,10 +16,9 @@ from typing import Final
 from spectrum.errors import LaunchError
 from spectrum.launch.cluster import running_cluster
 from spectrum.launch.guards import (
-    known_token,
     listening_on_loopback,
     refuse_unsafe_switches,
-    without_token,
+    token_to_send,
 )
 from spectrum.launch.guards import state_folder as own_folder
 from spectrum.launch.local import local_ray
@@ -85,7 +84,7 @@ def joined_ray(
     own = running_cluster(folder)
     if address == AUTO:
         address = os.environ.get("RAY_ADDRESS") or (own.address if own else AUTO)
-    token = _token_to_send(folder, insecure=insecure)
+    token = token_to_send(folder, insecure=insecure)
     if address != AUTO:
         _check_demands(address, token, insecure=insecure)
     with _addressed(address):
@@ -98,16 +97,6 @@ def joined_ray(
             import ray
 
             ray.shutdown()
-
-
-def _token_to_send(folder: Path, *, insecure: bool) -> str | None:
-    try:
-        return known_token(folder)
-    except LaunchError:
-        if not insecure:
-            raise
-        without_token()
-        return None
 
 
 def _check_demands(address: str, token: str | None, *, insecure: bool) -> None:

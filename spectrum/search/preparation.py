@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from spectrum.config import digest_weights, fingerprint
+from spectrum.config import TrialConfig, digest_weights, fingerprint
 from spectrum.data.folds import check_folds, draw_folds, fold_manifest
-from spectrum.data.pipeline import prepare
+from spectrum.data.pipeline import PrepareResult, prepare
 from spectrum.data.runs import RunTable
 from spectrum.data.seals import Seal
 from spectrum.data.sequences import build_table
@@ -32,6 +32,7 @@ __all__ = [
     "OnStep",
     "Preparation",
     "left_out_notes",
+    "make_set",
     "prepare_study",
     "tell_no_step",
     "weights_of",
@@ -102,6 +103,20 @@ def left_out_notes(
     return tuple(dict.fromkeys((*table.notes, *image_notes, *lost, *manifest["notes"])))
 
 
+def make_set(
+    table: RunTable, config: TrialConfig, target: Target, *, shards_root: Path, on_step: OnStep
+) -> tuple[PrepareResult, ShardSet]:
+    """Make the shard set of a configuration's recipe, or find it made; return it opened."""
+    prepared = prepare(
+        table,
+        config.preprocessing,
+        shards_root=shards_root,
+        target=target,
+        on_run_done=partial(on_step, "Preparing runs"),
+    )
+    return prepared, ShardSet.open(prepared.shards)
+
+
 def prepare_study(
     space: SearchSpace,
     roots: Sequence[Path],
@@ -140,14 +155,7 @@ def prepare_study(
         space, table, target, shards_root=shards_root, num_trials=num_trials, is_exact=False
     )
     check_disk(disk, shards_root)
-    prepared = prepare(
-        table,
-        config.preprocessing,
-        shards_root=shards_root,
-        target=target,
-        on_run_done=partial(on_step, "Preparing runs"),
-    )
-    shards = ShardSet.open(prepared.shards)
+    prepared, shards = make_set(table, config, target, shards_root=shards_root, on_step=on_step)
     if seal is not None:
         seal.check(shards.manifest.runs)
     units = build_table(shards.manifest.runs, target, config.sequences)

@@ -16,7 +16,6 @@ from typing import Any, Final, Literal
 
 from spectrum.config import MODEL_VERSION, TrialConfig, fingerprint, pin_weights
 from spectrum.data.folds import fold_manifest
-from spectrum.data.pipeline import prepare
 from spectrum.data.seals import Seal
 from spectrum.data.sequences import stream_sequences
 from spectrum.data.shards import ShardSet
@@ -29,7 +28,7 @@ from spectrum.search.images import IMAGES_NAME, seen_images
 from spectrum.search.json_lines import read_json, write_json
 from spectrum.search.ladders import fit_linear, fit_or_say, told_rungs
 from spectrum.search.manifest import differences, listed_changes
-from spectrum.search.preparation import OnStep, left_out_notes, tell_no_step
+from spectrum.search.preparation import OnStep, left_out_notes, make_set, tell_no_step
 from spectrum.search.sealing import index_unsealed
 from spectrum.targets import Target, read_target
 from spectrum.training.course import FREE_TO_CHANGE
@@ -155,14 +154,7 @@ def train_single(  # noqa: PLR0913 - what a training is asked for, one name each
     table = index_unsealed(
         roots, config.data, seal, on_run_done=partial(on_step, "Reading headers")
     )
-    prepared = prepare(
-        table,
-        config.preprocessing,
-        shards_root=shards_root,
-        target=target,
-        on_run_done=partial(on_step, "Preparing runs"),
-    )
-    shards = ShardSet.open(prepared.shards)
+    prepared, shards = make_set(table, config, target, shards_root=shards_root, on_step=on_step)
     if seal is not None:
         seal.check(shards.manifest.runs)
     data, feeding_notes = open_data(shards, target, config)

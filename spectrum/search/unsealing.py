@@ -18,7 +18,7 @@ from typing import Any, Final
 from spectrum.config import TrialConfig, config_from_mapping, fingerprint
 from spectrum.data.bids import find_run_images, index_bids
 from spectrum.data.folds import hold_out
-from spectrum.data.pipeline import PrepareResult, prepare
+from spectrum.data.pipeline import PrepareResult
 from spectrum.data.seals import Seal
 from spectrum.data.shards import ShardSet
 from spectrum.data.units import Fold
@@ -32,7 +32,7 @@ from spectrum.search.json_lines import write_json
 from spectrum.search.ladders import read_ladder, told_rungs
 from spectrum.search.manifest import differences, listed_changes
 from spectrum.search.openings import Opening, Openings, Wanted, opening_json
-from spectrum.search.preparation import OnStep, left_out_notes, tell_no_step
+from spectrum.search.preparation import OnStep, left_out_notes, make_set, tell_no_step
 from spectrum.search.sealing import read_seal
 from spectrum.search.selection import planned_reruns
 from spectrum.search.settings import RerunConfig
@@ -190,14 +190,7 @@ def _prepare(
     images = find_run_images(roots, config.data)
     seal.check_images(measure_voxels(images, shards_root.absolute()))
     table = index_bids(roots, config.data, on_run_done=partial(on_step, "Reading headers"))
-    prepared = prepare(
-        table,
-        config.preprocessing,
-        shards_root=shards_root,
-        target=target,
-        on_run_done=partial(on_step, "Preparing runs"),
-    )
-    shards = ShardSet.open(prepared.shards)
+    prepared, shards = make_set(table, config, target, shards_root=shards_root, on_step=on_step)
     _check_same(view, seal, shards)
     data, notes = open_data(shards, target, config)
     fold = hold_out(
