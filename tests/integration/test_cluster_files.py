@@ -190,7 +190,10 @@ def test_aim_is_behind_its_proxy_and_can_change_no_study() -> None:
 
 @pytest.mark.parametrize("path", RAY_UP, ids=lambda path: path.stem)
 def test_ray_s_launcher_takes_a_cluster_of_machines(path: Path) -> None:
-    validate_config(ray_up(path))
+    cluster = ray_up(path)
+    validate_config(cluster)
+    with pytest.raises(jsonschema.ValidationError, match="max_worker'"):
+        validate_config({**cluster, "max_worker": 3})
 
 
 @pytest.mark.parametrize("path", RAY_UP, ids=lambda path: path.stem)
