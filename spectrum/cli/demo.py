@@ -71,7 +71,7 @@ def demo(
             shards_root=out / "shards",
             folder=folder,
             num_trials=trials,
-            make_tracker=lambda _: AimTracker(out / "studies", study="demo"),
+            make_tracker=lambda: AimTracker(out / "studies", study="demo"),
             on_status=show.on_status,
             on_step=show.on_step,
         )

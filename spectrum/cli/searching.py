@@ -243,7 +243,7 @@ def _search_one(
             shards_root=asked.shards,
             folder=folder,
             num_trials=asked.trials,
-            make_tracker=lambda _: AimTracker(asked.studies, study=folder.name, to=asked.aim),
+            make_tracker=lambda: AimTracker(asked.studies, study=folder.name, to=asked.aim),
             resume=resume,
             fork=asked.fork,
             on_status=show.on_status,

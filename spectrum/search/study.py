@@ -60,7 +60,7 @@ LEFTOVER: Final = re.compile(
 """Files that a start leaves which failed, or was killed, before study.json: whole ones, and those
 written aside."""
 
-TrackerMaker = Callable[[Mapping[str, Any]], Tracker]
+TrackerMaker = Callable[[], Tracker]
 Progress = Callable[[int, int], None]
 ShowStatus = Callable[[StudyStatus], None]
 
@@ -89,7 +89,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     roots : BIDS trees
     shards_root : folder of all shard sets
     folder : of the study; its name is the study's
-    make_tracker : given the JSON of the floor, returns what follows the trials
+    make_tracker : returns what follows the trials, once the study's folder is there
     num_trials : of the whole study; None is what the study was asked for before, or the space's
     max_concurrent : trials at a time, at most; None is what the cluster can place
     resume : continue the study of this folder; refused with the differences where space, data or
@@ -117,7 +117,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
         prepared = _open(study, space, data, num_trials, fork)
         study.check_files()
         floor = study.read("floor.json")
-        tracker = make_tracker(floor)
+        tracker = make_tracker()
         driver = _drive(study, space, tracker, num_trials)
         try:
             if num_left := driver.num_left:

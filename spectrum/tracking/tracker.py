@@ -71,7 +71,6 @@ class AimTracker:
     ----------
     repo : folder of the studies, which holds, or will hold, ``.aim``
     study : name of the study; Aim's experiment
-    floor : JSON of the study's floor; read from the study's folder, and so not needed
     to : another repository: its folder, or ``aim://HOST:PORT``
         None is where the study was shown before, else ``repo``.
     patience_s : seconds that the close waits at most for a follower that goes on writing
@@ -83,7 +82,6 @@ class AimTracker:
         repo: Path,
         *,
         study: str,
-        floor: Mapping[str, Any] | None = None,
         to: str | None = None,
         patience_s: float = CLOSE_S,
         clock: Callable[[], float] = time.monotonic,

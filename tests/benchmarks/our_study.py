@@ -41,7 +41,7 @@ def search(folder: Path, setting: Setting, num_trials: int, *, is_pruned: bool) 
             shards_root=folder / "shards",
             folder=folder / "studies" / "study",
             num_trials=num_trials,
-            make_tracker=lambda floor: AimTracker(folder / "studies", study="study", floor=floor),
+            make_tracker=lambda: AimTracker(folder / "studies", study="study"),
         )
         seconds = time.perf_counter() - begin
     assert len(result.lines) == num_trials

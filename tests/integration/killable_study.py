@@ -57,9 +57,7 @@ def main() -> None:
                 shards_root=folder.parent / "shards",
                 folder=folder,
                 num_trials=num_trials,
-                make_tracker=lambda floor: AimTracker(
-                    folder.parent, study=folder.name, floor=floor
-                ),
+                make_tracker=lambda: AimTracker(folder.parent, study=folder.name),
                 resume=(folder / "study.json").is_file(),
                 on_status=lambda status: print(
                     "progress", status.num_done, status.num_total, len(status.trials), flush=True

@@ -57,7 +57,7 @@ def begin(tmp_path: Path, trees: Trees, **options: Any) -> Any:
         roots=trees,
         shards_root=tmp_path / "shards",
         folder=tmp_path / "studies" / options.pop("name", "blind"),
-        make_tracker=lambda floor: ListTracker(),
+        make_tracker=lambda: ListTracker(),
         **options,
     )
     return result

@@ -58,7 +58,7 @@ def search(
         roots=[root],
         shards_root=tmp_path / "shards",
         folder=tmp_path / "studies" / name,
-        make_tracker=lambda floor: tracker,
+        make_tracker=lambda: tracker,
         **options,
     )
     return result, tracker
