@@ -140,6 +140,11 @@ class StudyDriver:
         )
 
     @property
+    def has_live(self) -> bool:
+        """Whether a trial was handed out that did not end."""
+        return bool(self._live)
+
+    @property
     def is_waiting(self) -> bool:
         """Whether there is no next trial now, but may be one when those that run have ended.
 

@@ -15,6 +15,7 @@ import ray
 
 from spectrum.config import TrialConfig
 from spectrum.records import TrialEpochRecord
+from spectrum.search.losses import this_node
 from spectrum.search.trials import Failure, Objective, ObjectiveMaker, TrialEnd, end_of
 from spectrum.training.process_group import Address, Store, join_process_group, open_store
 
@@ -54,14 +55,15 @@ class GroupWorker:
         self._store, address = open_store(self._num_workers)
         return address
 
-    def join(self, address: Address) -> None:
-        """Join the process group; return when all workers have."""
+    def join(self, address: Address) -> str:
+        """Join the process group; return this machine when all workers have."""
         join_process_group(
             address,
             rank=self._rank,
             num_workers=self._num_workers,
             store=self._store,
         )
+        return this_node()
 
     def begin(self, number: int, config: TrialConfig) -> None:
         """Take a trial; nothing of it is done yet."""

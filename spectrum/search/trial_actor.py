@@ -15,6 +15,7 @@ from ray import tune
 
 from spectrum.config import TrialConfig
 from spectrum.records import TrialEpochRecord
+from spectrum.search.losses import this_node
 from spectrum.search.placement import bundles_of
 from spectrum.search.trials import Failure, Objective, ObjectiveMaker, TrialEnd, end_of
 from spectrum.search.worker_group import GroupObjective, TrialFailedError
@@ -85,6 +86,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         if record is None:
             return {"done": True}
         result: dict[str, Any] = {"record": record, "epoch": record.epoch, "done": record.finished}
+        result["node"] = this_node()
         if record.finished:
             result["end"] = end_of(self._epochs)
         return {**result, "score": record.score.value}

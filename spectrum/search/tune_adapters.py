@@ -25,6 +25,7 @@ from spectrum.errors import SearchError, SpectrumError
 from spectrum.records import TrialEpochRecord
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
+from spectrum.search.losses import LostTrials, this_node
 from spectrum.search.placement import Placement, bundles_of, nodes_of_cluster, place_trials
 from spectrum.search.settings import StudySettings
 from spectrum.search.signals import noted_signals
@@ -42,16 +43,14 @@ ENVIRONMENT: Final = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",
 }
-"""Tune's own logs, state files and signal handler are off: the study folder is the truth."""
+"""Tune's own logs, state files and signal handler are off: the study folder is the truth. No death
+is made good by Tune itself, those of machines that were taken away included."""
 
 RETRIES_OF_LOST_WORKER: Final = 1
-"""Times a trial begins again after its worker process died; errors inside a trial are final. A
-machine that hangs does not count, as it says nothing about the trial; where its processes die with
-it, Ray tells of the process alone, before it knows of the machine."""
-
-NODE_DIED: Final = "node has died"
-"""How Ray says that a process died with its machine."""
+"""Times that a trial begins again after its worker process died while its machine lived on; errors
+inside a trial are final."""
 
 MAX_ERROR_TEXT: Final = 500
 """Characters of Tune's account of a lost worker that are kept."""
@@ -67,6 +66,8 @@ class _Session:
         on_status: Callable[[StudyStatus], None] | None,
     ) -> None:
         self.driver = driver
+        self.lost = LostTrials(RETRIES_OF_LOST_WORKER, here=this_node())
+        self.last_words: dict[int, str] = {}
         self.error: Exception | None = None
         self.signal: int | None = None
         self.take_signals: Callable[[], None] = lambda: None
@@ -88,7 +89,21 @@ class _Session:
 
     def finish(self, number: int) -> None:
         self.driver.finish(number)
+        self.lost.end(number)
+        self.last_words.pop(number, None)
         self.tell_progress()
+
+    def lose(self, number: int) -> None:
+        """Take it that the process of a trial died."""
+        self.lost.add(number, self.last_words.get(number, ""))
+        self.settle()
+
+    def settle(self) -> None:
+        """End lost trials that do not begin again."""
+        for number, counts in self.lost.settle():
+            words = self.last_words.get(number, "")
+            self.driver.fail(number, Failure(kind="WorkerLost", message=_lost(counts, words)))
+            self.finish(number)
 
     def tell_progress(self) -> None:
         if self._on_progress is not None:
@@ -107,6 +122,7 @@ class _JournalSearcher(Searcher):  # type: ignore[misc]
         super().__init__()
         self._session = session
         self._number_of: dict[str, int] = {}
+        self._configs: dict[int, dict[str, Any]] = {}
 
     def suggest(self, trial_id: str) -> Any:
         # Tune puts its own handler on SIGUSR1 when it starts, after which it ends as if all were
@@ -114,11 +130,13 @@ class _JournalSearcher(Searcher):  # type: ignore[misc]
         self._session.take_signals()
         if self._session.is_over:
             return Searcher.FINISHED
-        found = self._session.call(self._session.driver.next_trial)
+        self._session.call(self._session.settle)
+        found = self._session.call(self._next)
         if found is None:
-            return None if self._session.driver.is_waiting else Searcher.FINISHED
+            # A trial that runs may lose its process and have to be handed out again.
+            return None if self._session.driver.has_live else Searcher.FINISHED
         number, config = found
-        self._number_of[trial_id] = number
+        self._number_of[trial_id], self._configs[number] = number, config
         return {
             "number": number,
             "trial_config": json.dumps(config),
@@ -128,8 +146,14 @@ class _JournalSearcher(Searcher):  # type: ignore[misc]
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        number = self._number_of[trial_id]
-        self._session.call(lambda: self._session.finish(number))
+        number, session = self._number_of.pop(trial_id), self._session
+        session.call(lambda: session.lose(number) if error else session.finish(number))
+
+    def _next(self) -> tuple[int, dict[str, Any]] | None:
+        number = self._session.lost.next_ready()
+        if number is None:
+            return self._session.driver.next_trial()
+        return number, self._configs[number]
 
     def save(self, checkpoint_path: str) -> None:
         """Write nothing: the journal is the state."""
@@ -151,20 +175,21 @@ class _JournalScheduler(FIFOScheduler):  # type: ignore[misc]
         return decision
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        failure = Failure(
-            kind="WorkerLost",
-            message="The worker process of the trial died, for want of memory or by a kill from "
-            f"outside. {_text_of_error(trial)}",
-        )
-        self._session.call(lambda: self._session.driver.fail(trial.config["number"], failure))
+        self._session.last_words[trial.config["number"]] = _text_of_error(trial)
 
 
-def _text_of_error(trial: Any, *, last: bool = False) -> str:
-    """Return what Tune kept of a trial's errors, or of the last one, shortened."""
+def _text_of_error(trial: Any) -> str:
+    """Return what Tune kept of a trial's error, shortened."""
     path = trial.error_file
     text = Path(path).read_text(encoding="utf-8", errors="replace") if path else ""
-    text = text.rpartition("Failure #")[2] if last else text
     return " ".join(text.split())[:MAX_ERROR_TEXT]
+
+
+def _lost(counts: str, last_words: str) -> str:
+    return (
+        "The worker process of the trial died, for want of memory or by a kill from outside. "
+        f"{counts} The last time: {last_words}"
+    )
 
 
 class _FolderCallback(tune.Callback):  # type: ignore[misc]
@@ -173,12 +198,11 @@ class _FolderCallback(tune.Callback):  # type: ignore[misc]
     def __init__(self, session: _Session) -> None:
         self._session = session
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._session.call(lambda: self._session.driver.start(trial.config["number"]))
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._session.call(self._session.settle)
 
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if NODE_DIED in _text_of_error(trial, last=True):
-            trial.run_metadata.num_failures -= 1
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._session.call(lambda: self._start(trial.config["number"]))
 
     def on_trial_result(
         self,
@@ -189,9 +213,13 @@ class _FolderCallback(tune.Callback):  # type: ignore[misc]
         **info: Any,
     ) -> None:
         # Taken out of the result, so that Tune keeps no predictions.
-        taken = {name: result.pop(name, None) for name in ("record", "end", "failure")}
+        taken = {name: result.pop(name, None) for name in ("record", "end", "failure", "node")}
         self._session.call(lambda: self._take(trial.config["number"], **taken))
         self._session.call(self._session.tell_status)
+
+    def _start(self, number: int) -> None:
+        self._session.lost.begin(number)
+        self._session.driver.start(number)
 
     def _take(
         self,
@@ -199,8 +227,11 @@ class _FolderCallback(tune.Callback):  # type: ignore[misc]
         record: TrialEpochRecord | None,
         end: TrialEnd | None,
         failure: Failure | None,
+        node: str | None,
     ) -> None:
         driver = self._session.driver
+        if node is not None:
+            self._session.lost.begin(number, [node])
         if record is not None:
             driver.log_epoch(number, record)
         if end is not None:
@@ -293,7 +324,7 @@ def _tune(
         callbacks=[_FolderCallback(session)],
         stop=_SessionStopper(session),
         max_concurrent_trials=placement.num_concurrent,
-        max_failures=RETRIES_OF_LOST_WORKER,
+        max_failures=0,
         reuse_actors=True,
         raise_on_failed_trial=False,
         trial_name_creator=_name_of,

@@ -4,9 +4,10 @@ The workers are children of the process that leads the trial, in the bundles tha
 for it: they are placed together or not at all, and end with it. An epoch is a question to all of
 them, so that a trial is stopped between two epochs as one of a single worker is. A worker that
 dies, or does not answer for ``PATIENCE_S``, takes its group with it; a new one goes on from the
-trial's last state, at most ``training.max_failures`` times. After an error, and when its memory
-has grown, a group is replaced too. Not here: what a worker does (``group_worker``), and how many
-groups there are at a time (``placement``).
+trial's last state, at most ``training.max_failures`` times, those that died with their machine not
+counted (``losses``). After an error, and when its memory has grown, a group is replaced too. Not
+here: what a worker does (``group_worker``), and how many groups there are at a time
+(``placement``).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from spectrum.config import TrialConfig
 from spectrum.errors import SearchError
 from spectrum.records import TrialEpochRecord
 from spectrum.search.group_worker import GroupWorker, Step
+from spectrum.search.losses import Losses, this_node
 from spectrum.search.trials import Failure, ObjectiveMaker, TrialEnd
 
 __all__ = ["GroupObjective", "TrialFailedError", "WorkerGroup", "is_worn"]
@@ -86,12 +88,18 @@ class GroupObjective:
     make_objective : of each worker; called with ``rank``
     patience_s : seconds for which a worker may not answer
     gpus : of each worker
+    count_losses : begins to count the losses of a trial that may lose its group so many times
     """
 
     def __init__(
-        self, make_objective: ObjectiveMaker, *, gpus: float = 0.0, patience_s: float = PATIENCE_S
+        self,
+        make_objective: ObjectiveMaker,
+        *,
+        gpus: float = 0.0,
+        patience_s: float = PATIENCE_S,
+        count_losses: Callable[[int], Losses] = lambda most: Losses(most, here=this_node()),
     ) -> None:
-        self._make_objective = make_objective
+        self._make_objective, self._count_losses = make_objective, count_losses
         self._gpus, self._patience_s = gpus, patience_s
         self._group: WorkerGroup | None = None
 
@@ -99,20 +107,23 @@ class GroupObjective:
         self, number: int, config: TrialConfig, *, rank: int = 0
     ) -> Generator[TrialEpochRecord, None, TrialEnd]:
         """Run one trial; yield a record after each epoch, whatever befalls the workers."""
-        losses: list[str] = []
+        causes, losses = list[str](), self._count_losses(config.training.max_failures)
         num_told, end = 0, TrialEnd(folds=())
         while True:
             try:
-                with closing(self._attempt(number, config, num_told)) as steps:
+                with closing(self._attempt(number, config, num_told, losses)) as steps:
                     for record, told_end in steps:
                         num_told += 1
                         end = told_end or end
                         yield record
-                return _with_losses(end, number, losses)
+                return _with_losses(end, number, causes)
             except _LostError as err:
-                losses.append(str(err))
-                if len(losses) > config.training.max_failures:
-                    raise TrialFailedError(_lost(losses)) from err
+                causes.append(str(err))
+                losses.add(str(err))
+                while (then := losses.next) == "wait":
+                    time.sleep(LOOK_S)
+                if then == "fail":
+                    raise TrialFailedError(_lost(causes, losses)) from err
 
     def close(self) -> None:
         """End the workers."""
@@ -121,12 +132,14 @@ class GroupObjective:
             self._group = None
 
     def _attempt(
-        self, number: int, config: TrialConfig, num_told: int
+        self, number: int, config: TrialConfig, num_told: int, losses: Losses
     ) -> Generator[tuple[TrialEpochRecord, TrialEnd | None], None, None]:
         """Run a trial from its last state; leave out the records that were told before."""
         is_whole = False
         try:
+            losses.begin()
             group = self._ready_group(config.training.workers)
+            losses.begin(group.nodes)
             group.begin(number, config)
             for index in itertools.count():
                 is_whole = False
@@ -183,6 +196,7 @@ class WorkerGroup:
             )
             for rank in range(num_workers)
         ]
+        self.nodes: list[str] = []
         self._asked: dict[int, tuple[Any, float]] = {}
         self._first_bytes = self._num_trials = 0
 
@@ -197,7 +211,8 @@ class WorkerGroup:
         workers = self._workers
         try:
             address = ray.get(workers[0].offer.remote(), timeout=TO_START_S)
-            ray.get([worker.join.remote(address) for worker in workers], timeout=TO_START_S)
+            joined = [worker.join.remote(address) for worker in workers]
+            self.nodes = ray.get(joined, timeout=TO_START_S)
         except GetTimeoutError as err:
             raise _LostError(f"the workers did not start in {TO_START_S:g} s") from err
         except RayError as err:
@@ -290,24 +305,24 @@ def _short(err: Exception) -> str:
     return next(iter(str(err).strip().splitlines()), type(err).__name__)
 
 
-def _lost(losses: Sequence[str]) -> Failure:
+def _lost(causes: Sequence[str], losses: Losses) -> Failure:
     return Failure(
         kind="WorkerLost",
-        message=f"Workers of the trial were lost {_times(losses)}, the last time because "
-        f"{losses[-1]}. Look for kills from outside or want of memory; training.max_failures is "
-        "how often a trial begins again from its last epoch.",
+        message=f"Workers of the trial were lost {_times(causes)}, the last time because "
+        f"{causes[-1]}. {losses} Look for kills from outside or want of memory; "
+        "training.max_failures is how often a trial begins again from its last epoch.",
     )
 
 
-def _times(losses: Sequence[str]) -> str:
-    return "once" if len(losses) == 1 else f"{len(losses)} times"
+def _times(causes: Sequence[str]) -> str:
+    return "once" if len(causes) == 1 else f"{len(causes)} times"
 
 
-def _with_losses(end: TrialEnd, number: int, losses: Sequence[str]) -> TrialEnd:
-    if not losses:
+def _with_losses(end: TrialEnd, number: int, causes: Sequence[str]) -> TrialEnd:
+    if not causes:
         return end
     note = (
-        f"Trial {number} lost its workers {_times(losses)} and went on from its last epoch: "
-        f"{'; '.join(losses)}."
+        f"Trial {number} lost its workers {_times(causes)} and went on from its last epoch: "
+        f"{'; '.join(causes)}."
     )
     return replace(end, notes=(*end.notes, note))
