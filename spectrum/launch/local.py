@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
+
+import psutil
 
 from spectrum.errors import LaunchError
 from spectrum.launch.guards import (
@@ -24,6 +26,11 @@ __all__ = ["available_cpus", "local_ray"]
 logger = logging.getLogger("spectrum.launch")
 
 GIB: Final = 2**30
+
+TOO_SLOW: Final = "timed out during startup"
+"""What Ray 2 says of a node that is not ready within 30 s (``ray._private.node.Node``)."""
+
+TO_END_S: Final = 5.0
 
 
 def available_cpus() -> int:
@@ -69,7 +76,7 @@ def local_ray(
 
 
 def _start(num_cpus: int, object_store_gib: float | None, *, dashboard: bool) -> None:
-    try:
+    def attempt() -> None:
         connect(
             address="local",
             num_cpus=num_cpus,
@@ -77,11 +84,39 @@ def _start(num_cpus: int, object_store_gib: float | None, *, dashboard: bool) ->
             include_dashboard=dashboard,
             dashboard_host="127.0.0.1",
         )
+
+    try:
+        begin_twice(attempt)
     except LaunchError:
         raise
     except Exception as err:
         # Ray raises a bare Exception where a node is slow to start, and OSError for a long path.
         raise LaunchError(_start_failed(err)) from err
+
+
+def begin_twice(attempt: Callable[[], None]) -> None:
+    """Start Ray, once more where it was too slow, and leave no process of a failed start.
+
+    Ray gives a node half a minute, which a busy machine can miss, and keeps what it has started
+    until this process ends.
+    """
+    others = set(psutil.Process().children())
+    for is_last in (False, True):
+        try:
+            return attempt()
+        except Exception as err:
+            _end_children(besides=others)
+            if is_last or TOO_SLOW not in str(err):
+                raise
+            logger.warning("Ray was not ready in time on this busy machine; once more.")
+
+
+def _end_children(*, besides: set[psutil.Process]) -> None:
+    for child in set(psutil.Process().children()) - besides:
+        with suppress(psutil.Error):
+            for process in (*child.children(recursive=True), child):
+                process.kill()
+            child.wait(TO_END_S)
 
 
 def _start_failed(err: Exception) -> str:
@@ -91,7 +126,7 @@ def _start_failed(err: Exception) -> str:
             f"Ray did not start: its sockets under {folder} would have longer paths than the "
             "system takes. Set RAY_TMPDIR to a folder with a short path."
         )
+    told = str(err).strip().rstrip(".")
     return (
-        f"Ray did not start: {str(err).strip()}. A busy machine may need a second attempt; the "
-        f"logs are in {folder}."
+        f"Ray did not start: {told}. The logs are in {folder}; try when the machine is less busy."
     )
