@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -89,7 +90,7 @@ def diff(
         print_json(told)
         return
     for path, (before, now) in told["inputs"].items():
-        print_text(f"{path}: {_short(before)} | {_short(now)}")
+        print_text(f"{path}: {_short(before, _exact)} | {_short(now, _exact)}")
     for name, best in zip(told["studies"], told["best"], strict=True):
         score = "no score" if best is None else f"{best['score']:.3f} (selected)"
         print_text(f"{name}: {score}")
@@ -144,16 +145,25 @@ def _value_lines(value: Any) -> list[str]:
     return [_plain(value)]
 
 
-def _plain(value: Any) -> str:
+def _rounded(number: float) -> str:
+    return f"{number:.4g}"
+
+
+def _exact(number: float) -> str:
+    """Write a number in full, so that two that differ are never shown alike."""
+    return repr(number)
+
+
+def _plain(value: Any, of_float: Callable[[float], str] = _rounded) -> str:
     if isinstance(value, float):
-        return f"{value:.3f}"
+        return of_float(value)
     if isinstance(value, list):
-        return ", ".join(_plain(entry) for entry in value)
+        return ", ".join(_plain(entry, of_float) for entry in value)
     if isinstance(value, dict):
-        return ", ".join(f"{name}={entry}" for name, entry in value.items())
+        return ", ".join(f"{name}={_plain(entry, of_float)}" for name, entry in value.items())
     return str(value)
 
 
-def _short(value: Any) -> str:
-    text = "absent" if value is None else _plain(value)
+def _short(value: Any, of_float: Callable[[float], str] = _rounded) -> str:
+    text = "absent" if value is None else _plain(value, of_float)
     return text if len(text) <= 100 else f"{text[:97]}..."

@@ -162,7 +162,9 @@ class _Data:
 def _nothing_left(driver: StudyDriver) -> str:
     num_done, asked = len(driver.lines), driver.num_trials
     which = f"All {num_done}" if num_done >= asked else f"{num_done} of {asked}"
-    return f"{which} trials are done; nothing was run."
+    return (
+        f"{which} trials are done; nothing was run, nor the data compared with those of the study."
+    )
 
 
 def _check_start(

@@ -38,6 +38,13 @@ def test_a_comparison_names_each_input_that_differs(studies: Path) -> None:
     assert told.exit_code == 0
 
 
+def test_numbers_that_differ_in_a_late_digit_are_not_shown_alike(tmp_path: Path) -> None:
+    study(tmp_path / "one", pruner={"folds": {"alpha": 0.15}})
+    study(tmp_path / "two", pruner={"folds": {"alpha": 0.150001}})
+    told = call("study", "diff", str(tmp_path / "one"), str(tmp_path / "two"))
+    assert "space.study.pruner.folds.alpha: 0.15 | 0.150001" in told.stdout
+
+
 def test_a_study_is_shown_for_people_and_for_scripts(studies: Path) -> None:
     text = call("study", "show", str(studies / "one")).stdout
     told = json.loads(call("study", "show", str(studies / "one"), "--json").stdout)
