@@ -6,6 +6,7 @@ Not here: how far a command is (``progress``).
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ __all__ = [
     "print_text",
     "say",
     "set_quiet",
+    "visible",
 ]
 
 DONE_IN_PART = 3
@@ -38,7 +40,32 @@ DONE_IN_PART = 3
 INTERRUPTED = 130
 """Exit code after SIGINT, as shells count it (128 + 2); after SIGTERM it is 143."""
 
-notes = Console(stderr=True, highlight=False)
+HIDDEN: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What a terminal obeys instead of showing it, but for the ends of lines and tabulators; and what
+turns the order of what follows."""
+
+
+class _Notes(Console):
+    """A console whose sentences, with whatever names stand in them, command no terminal."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print; what is hidden in texts is shown."""
+        shown = (visible(each) if isinstance(each, str) else each for each in objects)
+        super().print(*shown, **options)
+
+
+def visible(text: str) -> str:
+    r"""Return a text with control characters as escapes.
+
+    Examples
+    --------
+    >>> print(visible("sub-01\x1b[2J"))
+    sub-01\x1b[2J
+    """
+    return HIDDEN.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+notes = _Notes(stderr=True, highlight=False)
 """Progress, warnings and errors."""
 
 _QUIET: Final[ContextVar[bool]] = ContextVar("quiet", default=False)
@@ -119,4 +146,4 @@ def _take_sigterm(handler: Any) -> Any:
 
 def print_text(text: str) -> None:
     """Print a result for people on stdout."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(visible(text) + "\n")

@@ -138,8 +138,10 @@ def parse_settings(settings: Sequence[str], option: str = "--set") -> dict[str, 
 def _parse_value(key: str, text: str, option: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as err:
-        raise ConfigError(f"{option} {key}={text}: the value is not readable as YAML.") from err
+    except (yaml.YAMLError, RecursionError, ValueError) as err:
+        raise ConfigError(
+            f"{option} {key}={text[:80]}: the value is not readable as YAML."
+        ) from err
 
 
 def config_from_mapping(kind: type[C], mapping: Mapping[str, Any]) -> C:

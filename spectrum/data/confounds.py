@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectrum.config import PreprocessingConfig
+from spectrum.config.files import read_file
 from spectrum.data.quality import MAX_TABLE_BYTES
 from spectrum.errors import ImageError, SidecarError
 
@@ -224,9 +225,7 @@ def _under_known_name(table: Path, sidecar: Path | None) -> Iterator[str]:
 
 def _bytes(path: Path) -> bytes:
     try:
-        if path.stat().st_size > MAX_TABLE_BYTES:
-            raise _unreadable(path, f"it has {path.stat().st_size} bytes")
-        return path.read_bytes()
+        return read_file(path, max_bytes=MAX_TABLE_BYTES)
     except OSError as err:
         raise _unreadable(path, str(err)) from err
 

@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+from spectrum.config.files import read_file
 from spectrum.data.runs import Event, Problem, Run
 from spectrum.errors import SidecarError
 
@@ -20,6 +21,9 @@ __all__ = ["odd_events", "read_events"]
 
 MAX_BYTES: Final = 16 * 1024**2
 """Largest table taken for real: 100,000 rows of 160 characters."""
+
+MAX_CELL: Final = 80
+"""Characters of a cell that a refusal repeats."""
 
 NUMBER: Final = re.compile(r"[-+0-9.eE]+")
 """Python also reads ``1_0`` as a number, and digits of other scripts."""
@@ -110,9 +114,7 @@ def _empty(events: Sequence[Event]) -> Findings:
 
 def _read_text(path: Path) -> str:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise _bad(path, f"has {path.stat().st_size} bytes, more than {MAX_BYTES}")
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_file(path, max_bytes=MAX_BYTES).decode("utf-8-sig")
     except FileNotFoundError as err:
         message = f"There is no events table {path}. Give the path of an events.tsv."
         raise SidecarError(message, code="no-events", path=str(path)) from err
@@ -157,7 +159,7 @@ def _seconds(text: str, number: int, path: Path) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise _bad(path, f"has {text!r} for seconds in row {number}")
+        raise _bad(path, f"has {text[:MAX_CELL]!r} for seconds in row {number}")
     return value
 
 

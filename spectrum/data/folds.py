@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from spectrum.config import FoldsConfig, fingerprint
+from spectrum.config.files import parse_json
 from spectrum.data.duplicates import people_notes
 from spectrum.data.held_out import complete_pairs, group_of, held_out_sets, run_of
 from spectrum.data.units import Fold, SequenceTable, Unit
@@ -240,7 +241,7 @@ def read_folds(path: Path, table: SequenceTable) -> tuple[Fold, ...]:
         Where the file is damaged, or names a unit that the table does not have.
     """
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = parse_json(path.read_text(encoding="utf-8"))
         content_hash = manifest.pop("content_hash")
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as err:
         raise _damaged(path, "is not readable as a fold manifest") from err

@@ -20,6 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from spectrum.config.files import parse_json
 from spectrum.data.owners import Owner, this_process
 
 __all__ = ["held_sets", "holding", "mark_held", "remove_dead_holders"]
@@ -112,7 +113,7 @@ def _is_alive(folder: Path, now_s: float) -> bool:
 
 def _owner(folder: Path) -> Owner | None:
     try:
-        told = json.loads((folder / ALIVE).read_text(encoding="utf-8"))
+        told = parse_json((folder / ALIVE).read_text(encoding="utf-8"))
         return Owner(
             machine=str(told["machine"]), pid=int(told["pid"]), started=int(told["started"])
         )

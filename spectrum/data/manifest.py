@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field, ValidationError
 
 from spectrum.config import PreprocessingConfig, canonical_json, fingerprint
+from spectrum.config.files import read_file
 from spectrum.config.frozen import FrozenConfig
 from spectrum.data.runs import Event
 from spectrum.entities import RunKey
@@ -199,8 +200,7 @@ def read_manifest(folder: Path) -> ShardManifest:
     """Read the manifest of a shard set; raise ShardError unless it is whole and ours."""
     path = folder / MANIFEST_NAME
     try:
-        size = path.stat().st_size
-        text = path.read_text(encoding="utf-8") if size <= MAX_MANIFEST_BYTES else ""
+        text = read_file(path, max_bytes=MAX_MANIFEST_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError) as err:
         raise ShardError(
             f"{folder} is no finished shard set: {path.name} cannot be read ({err}). "

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from spectrum.config.files import parse_json
 from spectrum.data.owners import remove_abandoned, write_whole
 
 __all__ = ["read_entries", "write_entries"]
@@ -28,7 +29,7 @@ def read_entries(path: Path, parse: Callable[[Any], Entry]) -> dict[str, Entry]:
     parse : turns the JSON of an entry into the entry; raises where it is none
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     entries: dict[str, Entry] = {}

@@ -131,6 +131,8 @@ def check_raw_footer(path: Path) -> None:
     Opening is enough for Arrow to build the extension types that such a schema names. The footer
     is Thrift, which writes keys as they are, so the key is found as bytes.
     """
+    if not path.is_file():
+        raise ShardError(f"{path} is no file. Make the set again with `spectrum prepare`.")
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(0, size - 8))

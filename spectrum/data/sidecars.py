@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from spectrum.config.files import parse_json, read_file
 from spectrum.errors import SidecarError
 
 __all__ = ["read_echo_time", "read_repetition_time", "read_sidecar", "read_slice_times"]
 
+
+MAX_BYTES: Final = 16 * 1024**2
+"""A sidecar is never larger: slice times of a thousand slices are 10 kB."""
 
 Read = Callable[[Path], Mapping[str, Any]]
 
@@ -19,8 +22,8 @@ Read = Callable[[Path], Mapping[str, Any]]
 def read_sidecar(path: Path) -> Mapping[str, Any]:
     """Read a JSON object; raise SidecarError (``bad-sidecar``) on anything else."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as err:
+        value = parse_json(read_file(path, max_bytes=MAX_BYTES).decode("utf-8-sig"))
+    except (OSError, ValueError) as err:
         raise _bad(path, f"is not readable as JSON ({' '.join(str(err).split())[:200]})") from err
     if not isinstance(value, dict):
         raise _bad(path, f"holds {type(value).__name__}")

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from spectrum.config.files import parse_json
 from spectrum.data.owners import Owner, aside_path, remove_abandoned, this_process
 
 __all__ = ["remove_abandoned_lock", "single_flight"]
@@ -173,7 +174,7 @@ def _beat(path: Path, done: threading.Event, every_s: float) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        owner = json.loads(path.read_text(encoding="utf-8"))
+        owner = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return owner if isinstance(owner, dict) else {}

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from spectrum.config import PreprocessingConfig
+from spectrum.config.files import parse_json
 from spectrum.data.describing import recipe_words
 from spectrum.data.holders import held_sets, remove_dead_holders
 from spectrum.data.manifest import MANIFEST_NAME, read_manifest
@@ -242,7 +243,7 @@ def evictions(root: Path, *, by: str) -> tuple[dict[str, Any], ...]:
 def _parsed(line: str) -> dict[str, Any]:
     """Return what a line says; nothing of one that a full disk cut."""
     with suppress(ValueError):
-        told = json.loads(line)
+        told = parse_json(line)
         return told if isinstance(told, dict) else {}
     return {}
 

@@ -12,7 +12,6 @@ square, and its ``architecture`` must be ``model.backbone``.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -27,8 +26,10 @@ from timm.models import adapt_input_conv
 from torch import Tensor
 
 from spectrum.config import ModelConfig
+from spectrum.config.files import parse_json, read_file
 from spectrum.errors import CheckpointError
 from spectrum.model.encoder import Encoder
+from spectrum.model.tensor_files import read_tensor_file
 
 __all__ = ["start_from_weights"]
 
@@ -38,6 +39,8 @@ POSITIONS: Final = "pos_embed"
 
 OF_A_CLASSIFIER: Final = ("head.", "head_dist.", "fc_norm.", "attn_pool.", "pre_logits.", "rope.")
 """Beginnings of names that an encoder has no use for: what read the tokens, and fixed waves."""
+
+MAX_HEADER_BYTES: Final = 16 * 1024**2
 
 MAX_NAMED: Final = 4
 """Names that a refusal lists."""
@@ -58,6 +61,7 @@ def start_from_weights(encoder: Encoder, config: ModelConfig) -> tuple[str, ...]
     path = Path(config.weights)
     header = _read_header(path, config)
     tensors = _read(path, config.weights_sha256)
+    _check_forms(tensors, path)
     wanted = {name: tensor.shape for name, tensor in encoder.state_dict().items()}
     fitting = _fitting_names(tensors, encoder)
     if FIRST_CONV in fitting:
@@ -93,10 +97,10 @@ def _read(path: Path, sha256: str | None) -> Tensors:
 def _read_once(path: Path, mtime_ns: int, size: int) -> tuple[str, Tensors]:
     """Return the digest and the tensors of a file, read once for the folds of a trial."""
     del mtime_ns, size
-    content = path.read_bytes()
     try:
+        content = read_tensor_file(path)
         tensors = {name: tensor.float() for name, tensor in load(content).items()}
-    except SafetensorError as err:
+    except (SafetensorError, OSError) as err:
         raise CheckpointError(
             f"{path} is no safetensors file ({err}). Pickled checkpoints are not read: save the "
             "weights of a timm model with safetensors.torch.save_file."
@@ -111,12 +115,13 @@ def _read_header(path: Path, config: ModelConfig) -> Mapping[str, Any]:
     if file is None:
         return {}
     try:
-        header = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
+        header = parse_json(read_file(file, max_bytes=MAX_HEADER_BYTES).decode("utf-8"))
+    except (OSError, ValueError):
         header = None
-    if not isinstance(header, dict):
+    if not isinstance(header, dict) or not _is_sized(header.get("pretrained_cfg", {})):
         raise CheckpointError(
-            f"{file} is no JSON object, as timm's config.json is one. Repair or remove it."
+            f"{file} is no JSON object, as timm's config.json is one, or its input_size is no "
+            "channels, rows and columns. Repair or remove it."
         )
     architecture = str(header.get("architecture", config.backbone)).split(".")[0]
     if config.backbone not in ("vit", architecture):
@@ -127,6 +132,33 @@ def _read_header(path: Path, config: ModelConfig) -> Mapping[str, Any]:
     return header
 
 
+def _is_sized(told: Any) -> bool:
+    """Return whether what a header tells of the pretraining has a size of images, or none."""
+    size = told.get("input_size", (1, 1, 1)) if isinstance(told, dict) else None
+    return (
+        isinstance(size, list | tuple)
+        and len(size) == 3
+        and all(isinstance(side, int) and side > 0 for side in size)
+    )
+
+
+def _check_forms(tensors: Tensors, path: Path) -> None:
+    """Refuse tensors that are fitted here, and are not what a ViT has under their name."""
+    num_axes = {FIRST_CONV: (2, 4), POSITIONS: (3,), "cls_token": (3,), "reg_token": (3,)}
+    for name in num_axes.keys() & tensors.keys():
+        shape = tuple(tensors[name].shape)
+        if len(shape) not in num_axes[name] or 0 in shape or not _is_square(shape):
+            raise CheckpointError(
+                f"{path} has {name} of shape {shape}, which no ViT has. Give the weights of a "
+                "timm ViT."
+            )
+
+
+def _is_square(shape: tuple[int, ...]) -> bool:
+    """Return whether a flattened map of colour patches is of square ones."""
+    return len(shape) != 2 or shape[1] == 3 * math.isqrt(shape[1] // 3) ** 2 > 0
+
+
 def _fitting_names(tensors: Tensors, encoder: Encoder) -> Tensors:
     """Return the tensors of an encoder, under the names that it has in timm today.
 
@@ -134,7 +166,7 @@ def _fitting_names(tensors: Tensors, encoder: Encoder) -> Tensors:
     so it becomes the norm of the tokens. Class and register tokens go where there is no place.
     """
     has_norm = "norm.weight" in tensors or "fc_norm.weight" not in tensors
-    named = {} if has_norm else {f"norm.{p}": tensors[f"fc_norm.{p}"] for p in ("weight", "bias")}
+    named = {} if has_norm else _last_norm(tensors)
     gone = [name for name in ("cls_token", "reg_token") if getattr(encoder, name) is None]
     if encoder.pos_embed is None or not isinstance(encoder.pos_embed, torch.nn.Parameter):
         gone.append(POSITIONS)
@@ -145,6 +177,11 @@ def _fitting_names(tensors: Tensors, encoder: Encoder) -> Tensors:
         # Models with a norm before the blocks have no bias there.
         named[FIRST_BIAS] = torch.zeros(len(kept[FIRST_CONV]))
     return {**kept, **named, **_fixed(encoder)}
+
+
+def _last_norm(tensors: Tensors) -> Tensors:
+    names = {f"fc_norm.{part}": f"norm.{part}" for part in ("weight", "bias")}
+    return {own: tensors[name] for name, own in names.items() if name in tensors}
 
 
 def _fixed(encoder: Encoder) -> Tensors:
@@ -200,8 +237,8 @@ def _old_grid(
         if 0 <= num - math.prod(grid) <= _num_prefix(tensors):
             return grid
     for prefix in (_num_prefix(tensors), 0):
-        edge = math.isqrt(num - prefix)
-        if edge * edge == num - prefix:
+        edge = math.isqrt(max(0, num - prefix))
+        if edge * edge == num - prefix > 0:
             return edge, edge
     if num == num_own:
         return None

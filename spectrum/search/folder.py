@@ -22,6 +22,7 @@ from spectrum.search.json_lines import (
     cut_torn_tail,
     read_json,
     read_lines,
+    read_object,
     write_json,
 )
 from spectrum.search.locks import is_held, lock_held
@@ -143,7 +144,7 @@ class StudyFolder:
 
     def read_manifest(self) -> dict[str, Any]:
         """Read study.json; raise SearchError where it is absent, damaged or of another schema."""
-        manifest = read_json(self._manifest)
+        manifest = read_object(self._manifest)
         content = {name: value for name, value in manifest.items() if name != "digest"}
         if fingerprint(content) != manifest.get("digest"):
             raise SearchError(
@@ -167,7 +168,7 @@ class StudyFolder:
 
     def read_checked(self, name: str) -> dict[str, Any]:
         """Read what ``write_checked`` wrote; raise SearchError where it is not as it was."""
-        stored = read_json(self.path / name)
+        stored = read_object(self.path / name)
         content = {key: value for key, value in stored.items() if key != "digest"}
         if fingerprint(content) != stored.get("digest"):
             raise SearchError(

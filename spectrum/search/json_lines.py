@@ -9,9 +9,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from spectrum.config import fingerprint
+from spectrum.config.files import parse_json, read_file
 from spectrum.errors import SearchError
 
-__all__ = ["append_line", "cut_torn_tail", "parse_line", "read_json", "read_lines", "write_json"]
+__all__ = [
+    "append_line",
+    "cut_torn_tail",
+    "parse_line",
+    "read_json",
+    "read_lines",
+    "read_object",
+    "write_json",
+]
+
+MAX_BYTES: Final = 2**30
+"""Larger files are of another hand: 10,000 trials are 100 MB."""
 
 DIGEST_LENGTH: Final = 16
 """Hexadecimal digits of the digest that ends each line."""
@@ -41,7 +53,7 @@ def read_lines(path: Path, *, signed: bool = False) -> list[dict[str, Any]]:
     """
     if not path.is_file():
         return []
-    lines = path.read_bytes().splitlines()
+    lines = _content(path).splitlines()
     return [
         parse_line(path, number, line, signed=signed) for number, line in enumerate(lines, start=1)
     ]
@@ -50,7 +62,7 @@ def read_lines(path: Path, *, signed: bool = False) -> list[dict[str, Any]]:
 def parse_line(path: Path, number: int, line: bytes, *, signed: bool) -> dict[str, Any]:
     """Return the object of one line; raise SearchError where it is not as it was written."""
     try:
-        value = json.loads(line)
+        value = parse_json(line)
         if not isinstance(value, dict):
             raise ValueError(f"{type(value).__name__} where an object was expected")
         digest = value.pop("digest", None)
@@ -98,15 +110,31 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a value that ``write_json`` wrote; raise SearchError where it is absent or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as err:
-        raise SearchError(
-            f"{path} cannot be read: {err.strerror}. Give the folder of a study."
-        ) from err
+        return parse_json(_content(path).decode("utf-8"))
     except ValueError as err:
         raise SearchError(
             f"{path} is damaged: {err}. Restore the file, or remove the study's folder and "
             "search again."
+        ) from err
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object as ``read_json`` does."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise SearchError(
+            f"{path} holds {type(value).__name__}, not an object. Restore the file, or remove "
+            "the study's folder and search again."
+        )
+    return value
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_file(path, max_bytes=MAX_BYTES)
+    except OSError as err:
+        raise SearchError(
+            f"{path} cannot be read: {err.strerror}. Give the folder of a study."
         ) from err
 
 
@@ -116,7 +144,7 @@ def _digest(value: Mapping[str, Any]) -> str:
 
 def _is_json(line: bytes) -> bool:
     try:
-        json.loads(line)
+        parse_json(line)
     except ValueError:
         return False
     return True

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from spectrum.config.files import parse_json
 from spectrum.errors import SearchError
 
 __all__ = ["is_held", "lock_held"]
@@ -86,7 +87,7 @@ def _owner(file: TextIO) -> str:
     """Say who holds a lock, as far as its file tells."""
     file.seek(0)
     try:
-        told = json.loads(file.read())
+        told = parse_json(file.read())
         return f" (process {told['pid']} on {told['host']}, since {told['since']})"
     except (ValueError, KeyError, TypeError):
         return ""

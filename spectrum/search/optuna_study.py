@@ -92,6 +92,8 @@ class TrialJournal:
         self._space, self._objectives = space, space.study.objectives
         self._trials: dict[int, optuna.Trial] = {}
         self.notes: tuple[str, ...] = ()
+        if path.exists() and not path.is_file():
+            raise SearchError(f"{path} is no file. Remove it, or search under another name.")
         is_begun = path.is_file() and path.stat().st_size > 0
         try:
             self._study = self._open(path, must_exist=is_begun)

@@ -6,12 +6,12 @@ owns the folder (``folder``).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spectrum.config.files import parse_json
 from spectrum.errors import SearchError
 from spectrum.records import Prediction, TrialEpochRecord
 from spectrum.search.folder import StudyFolder
@@ -130,6 +130,6 @@ def _json_or_none(path: Path) -> Any:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except ValueError as err:
         raise SearchError(f"{path} is damaged: {err}. Restore the file.") from err

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from spectrum.config.files import parse_json
 from spectrum.data.describing import size_text
 from spectrum.errors import DataError
 
@@ -102,8 +103,8 @@ def _lay_out(body: Path, root: Path) -> None:
 
 def _checked(sidecar: bytes) -> bytes:
     try:
-        is_object = isinstance(json.loads(sidecar), dict)
-    except (ValueError, RecursionError):
+        is_object = isinstance(parse_json(sidecar), dict)
+    except ValueError:
         is_object = False
     if not is_object:
         raise DataError(

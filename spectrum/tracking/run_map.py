@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from spectrum.config import fingerprint
+from spectrum.config.files import parse_json
 from spectrum.search.view import StudyView
 
 __all__ = ["FOLDER", "STUDY", "RunMap", "digest_of_trial", "num_missing", "started_file"]
@@ -135,7 +136,7 @@ def started_file(study: Path, number: int) -> Path:
 def _read(path: Path) -> dict[str, Any]:
     """Return what the file says; nothing where it is absent or damaged: all can be made again."""
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = parse_json(path.read_text(encoding="utf-8"))
         texts = {name: str(stored[name]) for name in ("study", "repo")}
         return {**texts, "maps": dict(stored["maps"])}
     except (FileNotFoundError, ValueError, TypeError, KeyError):

@@ -7,7 +7,7 @@ changed checkpoint is refused.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Literal
 
@@ -18,11 +18,13 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from spectrum.config import TrialConfig, canonical_json
+from spectrum.config.files import read_file
 from spectrum.config.frozen import FrozenConfig
 from spectrum.data.harmonisation import Harmonisation, IntensityScale
 from spectrum.data.owners import write_whole
 from spectrum.errors import CheckpointError
 from spectrum.model.slice_vit import SliceViT, build_model
+from spectrum.model.tensor_files import read_tensor_file
 
 __all__ = [
     "HEADER_NAME",
@@ -36,6 +38,9 @@ __all__ = [
 
 WEIGHTS_NAME: Final = "model.safetensors"
 HEADER_NAME: Final = "model.json"
+
+MAX_HEADER_BYTES: Final = 64 * 1024**2
+"""A header is never larger: its configuration and classes are some kB."""
 
 
 class CheckpointHeader(FrozenConfig):
@@ -124,7 +129,7 @@ def read_checkpoint(
         Where a file is missing, of another format, or not what was written.
     """
     header = read_header(folder / HEADER_NAME)
-    content = _read(folder / WEIGHTS_NAME)
+    content = _read(folder / WEIGHTS_NAME, read_tensor_file)
     if hashlib.sha256(content).hexdigest() != header.weights_sha256:
         raise CheckpointError(
             f"{folder / WEIGHTS_NAME} does not have the digest in {HEADER_NAME}. "
@@ -151,7 +156,7 @@ def read_checkpoint(
 def read_header(path: Path) -> CheckpointHeader:
     """Read a header alone; raise CheckpointError where it is missing, foreign or damaged."""
     try:
-        return CheckpointHeader.model_validate_json(_read(path))
+        return CheckpointHeader.model_validate_json(_read(path, _read_header_file))
     except ValidationError as err:
         first = err.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -161,9 +166,18 @@ def read_header(path: Path) -> CheckpointHeader:
         ) from None
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, read: Callable[[Path], bytes]) -> bytes:
     if not path.is_file():
         raise CheckpointError(
             f"{path} is missing. A checkpoint is a folder with {HEADER_NAME} and {WEIGHTS_NAME}."
         )
-    return path.read_bytes()
+    try:
+        return read(path)
+    except OSError as err:
+        raise CheckpointError(
+            f"{path} cannot be read: {err.strerror}. Restore the file, or train again."
+        ) from err
+
+
+def _read_header_file(path: Path) -> bytes:
+    return read_file(path, max_bytes=MAX_HEADER_BYTES)

@@ -26,6 +26,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from spectrum.config import canonical_json, fingerprint
+from spectrum.config.files import parse_json
 from spectrum.data.owners import write_whole
 from spectrum.data.units import SequenceTable
 from spectrum.errors import CheckpointError
@@ -207,7 +208,7 @@ class FoldStateFiles:
         if digest.hexdigest() != told["sha256"]:
             raise _DamageError(f"{self.folder / RECORDS_NAME} is not what was written")
         self._digest_of_records, self._num_bytes = digest, len(content)
-        return tuple(self._record_of(json.loads(line)) for line in content.splitlines())
+        return tuple(self._record_of(parse_json(line)) for line in content.splitlines())
 
     def _line_of(self, record: EpochRecord) -> str:
         said = record.predictions
@@ -272,7 +273,7 @@ def _sealed(content: Mapping[str, Any]) -> bytes:
 
 def _opened(path: Path) -> dict[str, Any]:
     try:
-        sealed = json.loads(_content_of(path))
+        sealed = parse_json(_content_of(path))
         content: dict[str, Any] = sealed["content"]
         is_whole = fingerprint(content) == sealed["digest"]
     except (ValueError, KeyError, TypeError) as err:

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from spectrum.config.files import parse_json
 from spectrum.data.download.bucket import Extent, ObjectState
 from spectrum.data.download.faults import disk_error
 from spectrum.data.download.world import WriteAt
@@ -181,14 +182,14 @@ def _read_journal(path: Path, head: dict[str, Any]) -> list[dict[str, int]]:
     """Return the lines of a journal of the same object; a torn line and what follows are left."""
     try:
         lines = path.read_bytes().split(b"\n")[:-1]
-        if not lines or json.loads(lines[0]) != head:
+        if not lines or parse_json(lines[0]) != head:
             return []
     except (OSError, ValueError):
         return []
     found = []
     for line in lines[1:]:
         try:
-            value = json.loads(line)
+            value = parse_json(line)
             found.append({name: int(value[name]) for name in ("start", "stop", "crc32")})
         except (ValueError, TypeError, KeyError):
             break

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from spectrum import __version__
+from spectrum.config.files import parse_json
 from spectrum.data.download.bucket import BUCKET
 from spectrum.data.download.config import DownloadRequest
 from spectrum.data.download.digests import Digest, DigestKind
@@ -73,7 +74,7 @@ def read_records(root: Path) -> dict[str, FileRecord]:
             return {}
         if path.stat().st_size > MAX_BYTES:
             raise ValueError("too large")
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
         if value["format"] != FORMAT:
             raise ValueError("another format")
         return {line["path"]: _record(line) for line in value["files"]}

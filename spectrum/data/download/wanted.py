@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
+from spectrum.config.files import parse_json
 from spectrum.data.download.config import Filters
 from spectrum.data.download.names import STATE_FOLDER, refuse_unsafe
 from spectrum.data.download.placing import check_way, writing_to
@@ -103,8 +104,8 @@ def _wanted(root: Path) -> list[str] | None:
             return []
         if state.st_size > MAX_BYTES:
             return None
-        names = json.loads((root / WANTED_PATH).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, DownloadError):
+        names = parse_json((root / WANTED_PATH).read_text(encoding="utf-8"))
+    except (OSError, ValueError, DownloadError):
         return None
     is_sound = isinstance(names, list) and all(isinstance(name, str) for name in names)
     return names if is_sound else None
