@@ -30,7 +30,7 @@ START_S: Final = 90.0
 
 STOP_S: Final = 10.0
 
-_AIM: Final = "from aim.cli.cli import cli_entry_point; cli_entry_point()"
+_AIM: Final = "from spectrum.tracking.ui_door import run_aim; run_aim()"
 """Aim's command of the interpreter that runs now, wherever scripts are installed."""
 
 
