@@ -216,6 +216,7 @@ def _wait_until_up(keeper: subprocess.Popen[bytes], folder: Path, session: Path)
             time.sleep(LOOK_S)
     except BaseException:
         _end([psutil.Process(keeper.pid)])
+        _forget(folder, session)
         raise
     log = session / "keeper.log"
     told = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
@@ -242,9 +243,16 @@ def take_down(state_folder: Path | None = None) -> RunningCluster | None:
         # What the keeper did not start any more after a node was killed hangs below no one.
         ours += [psutil.Process(node.pid) for node in found.nodes if node.is_alive]
         _end(ours)
-        shutil.rmtree(found.folder, ignore_errors=True)
+        _forget(folder, Path(found.folder))
     (folder / STATE_NAME).unlink(missing_ok=True)
     return found
+
+
+def _forget(folder: Path, session: Path) -> None:
+    """Remove what a cluster that has ended left on the disk."""
+    shutil.rmtree(session, ignore_errors=True)
+    for name in (STATE_NAME, f".{STATE_NAME}.part"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _end(processes: Sequence[psutil.Process]) -> None:

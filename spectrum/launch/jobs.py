@@ -8,6 +8,7 @@ by all who may use the cluster: no place for secrets. Not here: the work (``spec
 from __future__ import annotations
 
 import http.client
+import logging
 import os
 import time
 import urllib.error
@@ -25,6 +26,8 @@ from spectrum.launch.guards import token_to_send
 from spectrum.launch.joining import AUTO, OPENS
 
 __all__ = ["Job", "JobDoor"]
+
+logger = logging.getLogger("spectrum.launch")
 
 ADDRESS_VARIABLE: Final = "RAY_API_SERVER_ADDRESS"
 
@@ -173,6 +176,7 @@ def _check(address: str, token: str | None, *, insecure: bool) -> None:
                 f"The dashboard at {address} answers without a token, so that {OPENS}. Start all "
                 "nodes with RAY_AUTH_MODE=token, or use it as it is with --insecure."
             )
+        logger.warning("%s demands no token: %s.", address, OPENS)
     elif token is None or _status(address, token) != http.HTTPStatus.OK:
         raise LaunchError(
             f"The dashboard at {address} does not take this token. Copy the one of its head here, "
