@@ -198,7 +198,7 @@ def cluster_rows(folder: Path) -> Iterator[dict[str, Any]]:
 
 def serve_rows() -> Iterator[dict[str, Any]]:
     program = subprocess.Popen(
-        [sys.executable, "-m", "tests.benchmarks.page_alone"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tests.page_alone"], stdout=subprocess.PIPE, text=True
     )
     assert program.stdout is not None
     try:

@@ -1,6 +1,6 @@
 """The page of ``spectrum serve`` before an answerer that knows no model; prints its port.
 
-python -m tests.benchmarks.page_alone
+python -m tests.page_alone
 """
 
 from __future__ import annotations
