@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def write_run(
     subject, task, run = entities
     stem = f"sub-{subject}_task-{task}_run-{run}"
     folder = root / f"sub-{subject}" / "func"
-    own = sum(map(ord, stem)) if seed is None else seed
+    own = zlib.crc32(stem.encode()) if seed is None else seed
     path = write_nifti(
         folder / f"{stem}_bold.nii.gz", tiny_data(num_volumes, seed=own, shape=shape)
     )
