@@ -40,6 +40,9 @@ CHECKOUT = Path(__file__).parents[2]
 HANDLED = ("SIGINT", "SIGTERM", "SIGUSR1")
 SECONDS_TO_END = 60.0
 LONGEST_WAIT_S = 2.0
+MARK = "SPECTRUM_KILLABLE_STUDY"
+"""In the environment of the driver, and so of each process that it starts."""
+
 LOOK = """
 import json, sys
 from pathlib import Path
@@ -54,19 +57,23 @@ print(json.dumps([run.name for run in runs if "study" not in run.tags]))
 class KillableStudy:
     """A study in a folder, begun or continued as a process of its own."""
 
-    def __init__(self, folder: Path, root: Path, num_trials: int) -> None:
+    def __init__(
+        self, folder: Path, root: Path, num_trials: int, *, at_once: int | None = None
+    ) -> None:
         self.path, self.root, self.num_trials = folder / "studies" / "study", root, num_trials
+        self.mark = str(self.path)
+        self.more = () if at_once is None else ("1", str(at_once))
         self.path.parent.mkdir(parents=True)
         self.lost_epochs = 0
 
     def begin(self) -> subprocess.Popen[str]:
-        arguments = (str(self.path), str(self.root), str(self.num_trials))
+        arguments = (str(self.path), str(self.root), str(self.num_trials), *self.more)
         return subprocess.Popen(
             [sys.executable, "-m", "tests.integration.killable_study", *arguments],
             cwd=CHECKOUT,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", MARK: self.mark},
         )
 
     def end_at_random(self, number: signal.Signals, rng: random.Random) -> int | None:

@@ -1,8 +1,9 @@
 """A whole study with real small trainings and Aim, as a program that can be killed and continued.
 
-    python -m tests.integration.killable_study FOLDER ROOT TRIALS [WORKERS]
+    python -m tests.integration.killable_study FOLDER ROOT TRIALS [WORKERS [AT_ONCE]]
 
-``WORKERS`` is ``training.workers`` of each trial, 1 where it is not given. Prints ``progress DONE
+``WORKERS`` is ``training.workers`` of each trial, 1 where it is not given; ``AT_ONCE`` trials run
+side by side, as many as find room where it is not given. Prints ``progress DONE
 TOTAL EPOCHS`` at each report, then ends with the study's own exit code.
 """
 
@@ -46,6 +47,7 @@ def space(workers: int = 1) -> SearchSpace:
 def main() -> None:
     folder, root, num_trials = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     workers = int(sys.argv[4]) if len(sys.argv) > 4 else 1
+    at_once = int(sys.argv[5]) if len(sys.argv) > 5 else None
     with local_ray(num_cpus=2, object_store_gib=0.3):
         from spectrum.search.study import run_study
         from spectrum.tracking import AimTracker
@@ -57,6 +59,7 @@ def main() -> None:
                 shards_root=folder.parent / "shards",
                 folder=folder,
                 num_trials=num_trials,
+                max_concurrent=at_once,
                 make_tracker=lambda: AimTracker(folder.parent, study=folder.name),
                 resume=(folder / "study.json").is_file(),
                 on_status=lambda status: print(
