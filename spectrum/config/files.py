@@ -16,7 +16,7 @@ __all__ = ["parse_json", "read_file"]
 
 
 def read_file(path: Path, *, max_bytes: int) -> bytes:
-    """Read a file to its end.
+    """Read a file to the end that it had when it was opened.
 
     Raises
     ------
@@ -32,7 +32,8 @@ def read_file(path: Path, *, max_bytes: int) -> bytes:
         if status.st_size > max_bytes:
             found = f"it has {status.st_size} bytes, more than {max_bytes}"
             raise OSError(errno.EFBIG, found, str(path))
-        return file.read(max_bytes + 1)
+        # Not ``max_bytes``: Python sets aside at once what it is asked to read.
+        return file.read(status.st_size)
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -21,6 +21,7 @@ from typing import Final, Self
 
 from spectrum.errors import ConfigError, SearchError
 from spectrum.tracking.index import index_repo
+from spectrum.tracking.ui_door import is_guarded
 
 __all__ = ["AimUi", "example_queries", "open_ui"]
 
@@ -165,6 +166,7 @@ def _start(repo: Path, *, port: int) -> AimUi:
     ui = AimUi(process, port=port)
     try:
         _wait_for_answer(process, ui.url)
+        _check_guarded(ui.url)
     except BaseException:
         ui.close()
         raise
@@ -183,6 +185,14 @@ def _wait_for_answer(process: subprocess.Popen[bytes], url: str) -> None:
             return
         time.sleep(0.2)
     raise SearchError(f"The Aim UI did not answer at {url} within {START_S:.0f} s. Try again.")
+
+
+def _check_guarded(url: str) -> None:
+    if not is_guarded(url):
+        raise SearchError(
+            "The Aim UI answers under any name, so that other sites' pages could run code in it; "
+            "it was ended. Install the version of Aim that Spectrum names."
+        )
 
 
 def _answers(url: str) -> bool:

@@ -7,16 +7,21 @@ ask there for whatever it wants. Not here: who is let in by a proxy, which asks 
 from __future__ import annotations
 
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
-__all__ = ["guarded", "guarded_app", "run_aim"]
+__all__ = ["guarded", "guarded_app", "is_guarded", "run_aim"]
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
 
 FACTORY: Final = "spectrum.tracking.ui_door:guarded_app"
 REFUSED: Final = b"This page answers on this machine and to itself alone."
+
+ANSWER_S: Final = 30.0
+"""Seconds for an answer to a question under another name; a busy machine may need some."""
 
 
 def guarded(app: App) -> App:
@@ -51,6 +56,21 @@ def guarded_app() -> App:
     from aim.web.run import app
 
     return guarded(app)
+
+
+def is_guarded(url: str) -> bool:
+    """Return whether a running UI refuses a question under another name.
+
+    Another version of Aim may start its server in a way that passes the guard by.
+    """
+    question = urllib.request.Request(url, headers={"Host": "elsewhere.invalid"})
+    try:
+        with urllib.request.urlopen(question, timeout=ANSWER_S):
+            return False
+    except urllib.error.HTTPError as err:
+        return err.code == 403
+    except OSError:
+        return False
 
 
 def run_aim() -> None:
