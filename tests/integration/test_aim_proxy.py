@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import http.client
 import os
@@ -14,9 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+
+from spectrum.tracking.ui_door import guarded
 
 AIM = Path(__file__).parents[2] / "cluster/kuberay/aim.yaml"
 USER, PASSWORD = "ada", "a long secret"
@@ -143,6 +147,35 @@ def test_the_password_opens_aim_and_goes_no_further(port: int) -> None:
     assert len(_Aim.seen) == 3
     assert not any("Authorization" in headers for headers in _Aim.seen)
     _Aim.seen.clear()
+
+
+def test_what_a_page_behind_the_proxy_asks_passes_the_guard_of_the_ui(
+    port: int, aim: ThreadingHTTPServer
+) -> None:
+    _Aim.seen.clear()
+    page = {"Origin": f"http://127.0.0.1:{port}", "Sec_Fetch_Site": "same-origin"}
+    for method in ("GET", "POST"):
+        assert status(port, method=method, **LOGIN, **page) == 200
+    for headers in _Aim.seen:
+        assert passes_guard(headers, aim.server_port)
+    assert len(_Aim.seen) == 2
+    _Aim.seen.clear()
+
+
+def passes_guard(headers: dict[str, str], port: int) -> bool:
+    """Return whether ``spectrum ui`` at a port answers what came with such headers."""
+    passed = list[str]()
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        passed.append(scope["type"])
+
+    async def send(message: Any) -> None:
+        """Send nothing."""
+
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "headers": raw, "server": ("127.0.0.1", port)}
+    asyncio.run(guarded(answer)(scope, None, send))
+    return bool(passed)
 
 
 @pytest.mark.parametrize(
