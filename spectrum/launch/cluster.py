@@ -155,6 +155,8 @@ def bring_up(
     if (found := running_cluster(folder)) is not None:
         return _replace_lost(found, folder)
     require_token(folder)
+    # A token of the environment leaves the folder unmade.
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     session = Path(tempfile.mkdtemp(prefix="spectrum-"))
     asked = {
         "num_nodes": num_nodes,
