@@ -150,7 +150,7 @@ def _rounded(number: float) -> str:
 
 
 def _exact(number: float) -> str:
-    """Write a number in full, so that two that differ are never shown alike."""
+    """Write a number in full: two that differ in a late digit are not shown alike."""
     return repr(number)
 
 

@@ -18,7 +18,10 @@ Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
 
 FACTORY: Final = "spectrum.tracking.ui_door:guarded_app"
-REFUSED: Final = b"This page answers on this machine and to itself alone."
+REFUSED: Final = (
+    b"This page answers on this machine and to itself alone. Type the address that spectrum ui "
+    b"printed; through an SSH tunnel take the same port on both sides."
+)
 
 ANSWER_S: Final = 30.0
 """Seconds for an answer to a question under another name; a busy machine may need some."""
