@@ -5,6 +5,7 @@ Not here: the report's own figures (``spectrum.report``), which are drawn for pa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -18,6 +19,9 @@ Figure = dict[str, Any]
 
 MAX_CURVES: Final = 8
 """Classes of which a ROC curve is drawn; more cannot be told apart."""
+
+MIN_LOG_RANGE: Final = 50.0
+"""Highest by lowest value from which on an axis is logarithmic."""
 
 MAX_AXES: Final = 10
 """Parameters beside the score in parallel coordinates."""
@@ -105,13 +109,22 @@ def parallel_figure(study: StudyView, importance: Mapping[str, float]) -> Figure
 
 
 def _dimension(path: str, values: Sequence[Any]) -> Figure:
-    """Return one axis: a number as it is, anything else by its place among the choices."""
+    """Return one axis: numbers by size or, over decades, by order of magnitude, else choices."""
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        return {"label": path, "values": list(values)}
+        return _numbers(path, values)
     choices = sorted({str(value) for value in values})
     places = list(range(len(choices)))
     at = [choices.index(str(value)) for value in values]
     return {"label": path, "values": at, "tickvals": places, "ticktext": choices}
+
+
+def _numbers(path: str, values: Sequence[float]) -> Figure:
+    if min(values) <= 0 or max(values) / min(values) < MIN_LOG_RANGE:
+        return {"label": path, "values": list(values)}
+    at = [math.log10(value) for value in values]
+    decades = list(range(math.floor(min(at)), math.ceil(max(at)) + 1))
+    names = [f"{10.0**decade:g}" for decade in decades]
+    return {"label": path, "values": at, "tickvals": decades, "ticktext": names}
 
 
 def pareto_figure(study: StudyView) -> Figure | None:

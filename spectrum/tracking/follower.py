@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from spectrum.search.view import view_study
-from spectrum.tracking.run_map import FOLDER
+from spectrum.tracking.run_map import FOLDER, pulse_file
 from spectrum.tracking.values import plain
 
 __all__ = ["FAILED", "Pulse", "follow", "locked"]
@@ -40,6 +40,9 @@ STALL_S: Final = 60.0
 BEGIN_S: Final = 180.0
 """Seconds that importing and opening Aim, or another follower's end, may take."""
 
+SIGN_EVERY_S: Final = 0.5
+"""Seconds between two signs of life; a beat comes with each thing written."""
+
 FAILED: Final = 75
 """Exit status of a follower that Aim failed."""
 
@@ -55,16 +58,23 @@ class Pulse:
     Parameters
     ----------
     on_stall : called then, from a thread of its own; what it leaves, the kernel takes
+    sign : file that is touched while something is written, for whoever waits for the end
     """
 
-    def __init__(self, on_stall: Callable[[], None]) -> None:
-        self._deadline = time.monotonic() + BEGIN_S
+    def __init__(self, on_stall: Callable[[], None], *, sign: Path) -> None:
+        sign.parent.mkdir(parents=True, exist_ok=True)
+        self._sign, self._sign_at = sign, 0.0
         self._on_stall = on_stall
+        self.beat(BEGIN_S)
         threading.Thread(target=self._watch, daemon=True).start()
 
     def beat(self, allowed_s: float = STALL_S) -> None:
         """Note that something was written; the next thing may take so long."""
-        self._deadline = time.monotonic() + allowed_s
+        now = time.monotonic()
+        self._deadline = now + allowed_s
+        if now >= self._sign_at:
+            self._sign.touch()
+            self._sign_at = now + SIGN_EVERY_S
 
     def _watch(self) -> None:
         while time.monotonic() < self._deadline:
@@ -101,7 +111,7 @@ def follow(study: Path, repo: str, *, has_ended: Callable[[float], bool], pulse:
         pulse.beat()
         view = view_study(study)
         writer.write_trials(view)
-        # A forest over many trials writes nothing for a while.
+        # Importance over many trials writes nothing for a while.
         pulse.beat(BEGIN_S)
         write_study_run(writer, view)
 
@@ -154,7 +164,7 @@ def main() -> None:
     """Follow the study of the command line."""
     study, repo = Path(sys.argv[1]), sys.argv[2]
     os.nice(NICENESS)
-    pulse = Pulse(lambda: _give_up(study))
+    pulse = Pulse(lambda: _give_up(study), sign=pulse_file(study))
     try:
         follow(study, repo, has_ended=_stdin_ends, pulse=pulse)
     except Exception as err:

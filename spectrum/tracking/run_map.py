@@ -17,7 +17,15 @@ from spectrum.config import fingerprint
 from spectrum.config.files import parse_json
 from spectrum.search.view import StudyView
 
-__all__ = ["FOLDER", "STUDY", "RunMap", "digest_of_trial", "num_missing", "started_file"]
+__all__ = [
+    "FOLDER",
+    "STUDY",
+    "RunMap",
+    "digest_of_trial",
+    "num_missing",
+    "pulse_file",
+    "started_file",
+]
 
 FOLDER: Final = "aim"
 """Folder of a study that holds what its follower keeps: this map, a lock, errors."""
@@ -126,6 +134,11 @@ def num_missing(study: StudyView) -> int:
     """Return how many ended trials of a study Aim does not show as they are."""
     shown = RunMap.open(study.path).digest_of
     return sum(shown.get(ln["number"]) != digest_of_trial(ln, study) for ln in study.lines)
+
+
+def pulse_file(study: Path) -> Path:
+    """Return the file whose time says when the study's follower last wrote something."""
+    return study / FOLDER / "pulse"
 
 
 def started_file(study: Path, number: int) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +38,8 @@ class AimStore:
     def __init__(self, runs: RunMap, *, study: str, on_step: Callable[[], None]) -> None:
         from aim import Repo
 
+        # Importing Aim takes its time too.
+        on_step()
         if runs.is_remote:
             self._repo = Repo.from_path(runs.address)
         else:
@@ -68,6 +71,10 @@ class AimStore:
             if time.monotonic() > end:
                 raise SearchError(f"{self.runs.address} does not show runs that were just made.")
             time.sleep(0.1)
+
+    def date(self, number: int, begun: datetime) -> None:
+        """Say when a trial began, for a run that is not made yet; a run keeps its date."""
+        self._repo.request_props(self.runs.claim(number), read_only=False, created_at=begun)
 
     def run_of(self, number: int) -> Any:
         """Return the open run of a trial; begin or continue it where it is not open."""
@@ -117,6 +124,17 @@ class AimStore:
         there = self._hashes()
         return {number for number, run_hash in self.runs.hash_of.items() if run_hash in there}
 
+    def describe(self, number: int, text: str) -> None:
+        """Set the description of a run, which Aim's tables have a column for."""
+        run = self.run_of(number)
+        if run.description != text:
+            run.description = text
+
+    def describe_study(self, text: str) -> None:
+        """Set the description of the study; a server takes none."""
+        if not self.runs.is_remote:
+            self.run_of(STUDY).props.experiment_obj.description = text
+
     def set_tags(self, number: int, tags: Iterable[str]) -> None:
         """Make the managed tags of a trial exactly these; leave the user's own alone."""
         wanted = set(tags)
@@ -127,14 +145,22 @@ class AimStore:
         for tag in sorted(wanted - set(run.tags)):
             run.add_tag(tag)
 
-    def close_run(self, number: int) -> None:
-        """Close the run of a trial, so that all of it is on disk, or taken by the server."""
+    def close_run(self, number: int, *, seconds: float | None = None) -> None:
+        """Close the run of a trial, so that all of it is on disk, or taken by the server.
+
+        Parameters
+        ----------
+        seconds : what the trial took; None where it has not ended, so that Aim's own time stands
+        """
         run = self._open.pop(number, None)
         if run is None:
             return
         self.drain()
-        stored = run.meta_run_tree
+        stored, begun = run.meta_run_tree, run.creation_time
         run.close()
+        if seconds is not None:
+            # Aim takes the writing of a run for what it tells of.
+            stored["end_time"] = begun + seconds
         self.drain()
         # A server takes things in order: where it has the end, it has all before.
         if self.runs.is_remote and stored["end_time"] is None:

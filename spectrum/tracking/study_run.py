@@ -19,7 +19,7 @@ from spectrum.search.view import StudyView
 from spectrum.tracking.figures import bars, parallel_figure, pareto_figure
 from spectrum.tracking.run_map import STUDY, digest_of_trial
 from spectrum.tracking.store import AimStore
-from spectrum.tracking.values import floor_params, nested, plain
+from spectrum.tracking.values import floor_params, nested, plain, safe_text
 from spectrum.tracking.writer import POOLED, AimWriter, track_figure, track_text
 
 __all__ = ["write_study_run"]
@@ -55,6 +55,9 @@ def write_study_run(writer: AimWriter, study: StudyView) -> bool:
     for name, text in _texts(study).items():
         track_text(run, text, name)
     store.set_tags(STUDY, {"study", *run.tags})
+    description = safe_text(str((study.manifest.get("space") or {}).get("description") or ""))
+    store.describe(STUDY, description)
+    store.describe_study(description)
     _show_pictures(run, study)
     store.close_run(STUDY)
     indexed = [STUDY, *_show_in_best(store, study)]
@@ -68,7 +71,7 @@ def _show_in_best(store: AimStore, study: StudyView) -> tuple[int, ...]:
         return ()
     number = study.best["number"]
     _show_pictures(store.run_of(number), study)
-    store.close_run(number)
+    store.close_run(number, seconds=study.best["seconds"])
     return (number,)
 
 

@@ -23,17 +23,28 @@ from spectrum.records import TrialEpochRecord
 from spectrum.search.folder import StudyFolder
 from spectrum.search.tracker import TrialLine
 from spectrum.search.view import view_study
-from spectrum.tracking.run_map import FOLDER, RunMap, num_missing, started_file
+from spectrum.tracking.run_map import FOLDER, RunMap, num_missing, pulse_file, started_file
 from spectrum.tracking.values import plain
 
-__all__ = ["AimTracker", "Shown", "repo_of_study", "show_behind", "show_study", "told_repo"]
+__all__ = [
+    "AimTracker",
+    "Shown",
+    "repo_of_study",
+    "show_behind",
+    "show_study",
+    "status_of",
+    "told_repo",
+]
 
 FIRST_PAUSE_S: Final = 5.0
 LONGEST_PAUSE_S: Final = 120.0
 """Pause before a follower that died is begun again; it doubles up to the longest."""
 
-CLOSE_S: Final = 300.0
-"""Longer than a follower takes to see that Aim is stuck."""
+CLOSE_S: Final = 60.0
+"""Seconds that a close waits for a follower that writes nothing."""
+
+LOOK_S: Final = 0.5
+"""Longest pause between two looks at what the follower wrote."""
 
 ADDRESS: Final = re.compile(r"aim://[A-Za-z0-9._-]+:\d{1,5}(/[A-Za-z0-9._/-]*)?")
 
@@ -73,7 +84,8 @@ class AimTracker:
     study : name of the study; Aim's experiment
     to : another repository: its folder, or ``aim://HOST:PORT``
         None is where the study was shown before, else ``repo``.
-    patience_s : seconds that the close waits at most for a follower that goes on writing
+    patience_s : seconds that the close waits for a follower that writes nothing
+        One that goes on writing is waited for, however much there is to write.
     clock : seconds, monotonic
     """
 
@@ -159,13 +171,28 @@ class AimTracker:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
         try:
-            return process.wait(patience_s) == 0
-        except BaseException as err:
+            return status_of(process, pulse_file(self._study), patience_s) == 0
+        finally:
             process.kill()
             process.wait()
-            if not isinstance(err, subprocess.TimeoutExpired):
-                raise
-            return False
+
+
+def status_of(process: subprocess.Popen[bytes], pulse: Path, patience_s: float) -> int | None:
+    """Wait for a follower's end while it goes on writing; return its status, None where stuck."""
+    seen, end = _time_of(pulse), time.monotonic() + patience_s
+    while time.monotonic() < end:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(min(LOOK_S, patience_s))
+        if (told := _time_of(pulse)) != seen:
+            seen, end = told, time.monotonic() + patience_s
+    return process.poll()
+
+
+def _time_of(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def show_study(study: Path, *, to: str | None = None) -> Shown:

@@ -45,13 +45,21 @@ def example_queries() -> tuple[tuple[str, str], ...]:
         ),
         ("run.hparams.optimizer.lr > 1e-4", "trials by any configuration path, in Runs"),
         ('"best" in run.tags or "pareto" in run.tags', "what was selected, in Runs"),
-        ('metric.name == "score" and metric.context.fold == "all"', "score curves, in Metrics"),
+        (
+            'metric.name == "score" and "dataset" not in metric.context',
+            "a score curve for each trial, in Metrics",
+        ),
         (
             'metric.name == "score" and metric.context.dataset == "ds000002"',
             "scores of one data set, in Metrics",
         ),
+        (
+            'metric.name == "loss" and metric.context.role == "validation" and "best" in run.tags',
+            "loss of the selected trial by fold, in Metrics",
+        ),
         ('metric.name == "sequences_per_s"', "speed of training, in Metrics"),
-        ('figure.name == "importance" and "study" in run.tags', "importance, in Figures"),
+        ('"study" in run.tags', "ladder, importance, parallel coordinates, in Figures"),
+        ('figures.name == "confusion" and "best" in run.tags', "confusion, in Figures"),
         ('images.name == "brain slices" and "study" in run.tags', "slices, in Images"),
     )
 
@@ -130,12 +138,11 @@ def open_ui(
 
 
 def _greeting(url: str, num_indexed: int) -> tuple[str, ...]:
-    width = max(len(query) for query, _ in example_queries())
     return (
         f"Aim UI: {url}  ({num_indexed} trials newly indexed)",
         "On this machine alone, without login: whoever reaches it can run code as you.",
-        "Queries worth typing:",
-        *(f"  {query:<{width}}  {meaning}" for query, meaning in example_queries()),
+        "Queries worth typing (but for Runs, press the pencil first):",
+        *(f"  {meaning}:\n    {query}" for query, meaning in example_queries()),
         "Ctrl+C ends it.",
     )
 

@@ -20,6 +20,7 @@ __all__ = [
     "DatasetOfSide",
     "TrackedValue",
     "datasets_of_sides",
+    "description_of",
     "floor_params",
     "nested",
     "outcome_params",
@@ -177,6 +178,20 @@ def outcome_params(line: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
     sections = {"trial": trial, "folds": folds, "metrics": line.get("metrics") or {}}
     return {name: _without_none(plain(section)) for name, section in sections.items() if section}
+
+
+def description_of(params: Mapping[str, Any]) -> str:
+    """Return what the search chose for a trial in one line, as Aim's tables show it.
+
+    Names are the last parts of the paths; Aim's own columns have the whole ones.
+    """
+    return ", ".join(
+        f"{path.rpartition('.')[2]} {_short(value)}" for path, value in sorted(params.items())
+    )
+
+
+def _short(value: Any) -> str:
+    return safe_text(f"{value:.3g}" if isinstance(value, float) else str(plain(value)))
 
 
 def tags_of_line(line: Mapping[str, Any]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ from spectrum.tracking.values import (
     ALL_FOLDS,
     TrackedValue,
     datasets_of_sides,
+    description_of,
     floor_params,
     nested,
     outcome_params,
@@ -115,6 +117,8 @@ class AimWriter:
         number = line["number"]
         records = study.records_of(number)
         self.runs.unsettle(number)
+        if line.get("started"):
+            self.store.date(number, datetime.fromisoformat(line["started"]))
         if not (exists and self.runs.epochs_of.get(number) == len(records)):
             self._tell(number, records, study)
         run = self.store.run_of(number)
@@ -125,7 +129,7 @@ class AimWriter:
         marks = {"nonfinite"} & set(run.tags)
         tags = map(safe_name, study.tags_of(number))
         self.store.set_tags(number, {*tags_of_line(line), *tags, *marks})
-        self.store.close_run(number)
+        self.store.close_run(number, seconds=line.get("seconds"))
         self._num_told.pop(number, None)
         self.runs.settle(number, digest_of_trial(line, study), len(records))
         self.store.index([number])
@@ -151,6 +155,7 @@ class AimWriter:
         for name, section in sections.items():
             if section:
                 run[name] = plain(section)
+        self.store.describe(number, description_of(params))
 
     def _show(
         self,

@@ -17,14 +17,17 @@ from spectrum.tracking import AimTracker, index_repo, num_missing, show_study
 from spectrum.tracking.values import values_of_epoch
 from tests.aim_runs import found, num_values
 from tests.aim_server import AimServer
+from tests.trial_times import TrialTimes, most_slowed, recorded
 from tests.unit.report.planted_study import floor_json
 from tests.unit.search.drive import drive
-from tests.unit.search.fakes import small_space
+from tests.unit.search.fakes import ListTracker, PlantedObjective, small_space
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
 NUM_TRIALS = 8
+SECONDS_PER_EPOCH = 0.25
+MOST_SLOWED_S = 2.0
 
 
 @pytest.fixture
@@ -55,23 +58,44 @@ def expected_values(study: Path) -> dict[str, int]:
     }
 
 
-def test_a_server_that_hangs_and_dies_holds_up_no_trial_and_loses_no_value(
+def calm_times(study: Path) -> tuple[list[float], list[float]]:
+    """Return what the same trials take where nobody follows them."""
+    times = TrialTimes()
+    drive(study, num_trials=NUM_TRIALS, tracker=ListTracker(), objective=slow(), at=times)
+    return recorded(study), times.whole
+
+
+def check_not_slowed(
+    disturbed: tuple[list[float], list[float]], calm: tuple[list[float], list[float]]
+) -> None:
+    record, whole = (most_slowed(*pair) for pair in zip(disturbed, calm, strict=True))
+    print(f"most slowed: {record:.3f} s by the record, {whole:.3f} s with what is around it")
+    assert max(record, whole) < MOST_SLOWED_S
+
+
+def slow() -> PlantedObjective:
+    return PlantedObjective(seconds_per_epoch=SECONDS_PER_EPOCH)
+
+
+def test_a_server_that_hangs_and_dies_slows_no_trial_and_loses_no_value(
     tmp_path: Path, server: AimServer
 ) -> None:
     one, two = begin(tmp_path / "studies/one"), begin(tmp_path / "studies/two")
+    calm = calm_times(begin(tmp_path / "calm/one"))
     tracker = AimTracker(one.parent, study="one", to=server.address)
 
-    def trouble(moment: str, number: int) -> None:
-        if (moment, number) == ("told", 1):
+    def trouble(number: int) -> None:
+        if number == 2:
             wait_until(lambda: server.num_runs() > 0, "the first run is there")
             server.freeze()
-        if (moment, number) == ("told", 4):
+        if number == 5:
             server.kill()
 
-    # Nothing answers from trial 2 on: that all of them end says that none waited for the server.
-    driver = drive(one, num_trials=NUM_TRIALS, tracker=tracker, at=trouble)
+    times = TrialTimes(trouble)
+    driver = drive(one, num_trials=NUM_TRIALS, tracker=tracker, objective=slow(), at=times)
     assert len(driver.lines) == NUM_TRIALS
     assert not [note for note in driver.notes if "tracker" in note]
+    check_not_slowed((recorded(one), times.whole), calm)
     tracker.close()
     missed = show_study(one)
     assert missed.num_missing == num_missing(view_study(one)) > 0

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.image import imsave
 
 from spectrum.config import TrialConfig, set_paths
 from spectrum.records import EpochRecord, Prediction, ScoreRecord, TrialEpochRecord
@@ -104,6 +105,7 @@ def _epoch_of(trial: PlantedTrial, epoch: int) -> TrialEpochRecord:
             lr=float(trial.params["optimizer.lr"]) * (1 - epoch / (NUM_EPOCHS + 1)),
             num_sequences=40 + index,
             metrics={"gradient_norm": 1.5 / (epoch + 1)},
+            measured={"sequences_per_s": 80.0 + 10.0 * index},
         )
         for index, name in enumerate(FOLDS)
     )
@@ -208,6 +210,16 @@ def write_study(
     return folder
 
 
+def draw_slices(folder: Path) -> None:
+    """Draw two pictures where a report leaves brain slices: a ball, brighter to one side."""
+    place = folder / "report" / "figures"
+    place.mkdir(parents=True)
+    across = np.linspace(-1, 1, 96)
+    ball = across[:, None] ** 2 + across[None, :] ** 2 < 0.8
+    for index, side in enumerate((across, across[::-1])):
+        imsave(place / f"brain-{index}.png", ball * (1.5 + side), cmap="gray")
+
+
 def write_trial(folder: Path, trial: PlantedTrial) -> None:
     """Write the records of a trial, and its predictions where it is complete."""
     place = folder / "trials" / str(trial.number)
@@ -222,7 +234,7 @@ def _record_json(record: TrialEpochRecord) -> dict[str, Any]:
     return {
         "epoch": record.epoch,
         "score": record.score.to_json(),
-        "folds": [fold.to_json() for fold in record.folds],
+        "folds": [{**fold.to_json(), "measured": fold.measured} for fold in record.folds],
         "finished": record.finished,
     }
 

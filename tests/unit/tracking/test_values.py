@@ -10,6 +10,7 @@ import pytest
 
 from spectrum.tracking.values import (
     datasets_of_sides,
+    description_of,
     floor_params,
     nested,
     outcome_params,
@@ -38,13 +39,14 @@ def test_every_number_of_every_fold_and_the_pooled_ones_are_named() -> None:
         assert found["accuracy", fold.fold, "validation"] == fold.validation_accuracy
         assert found["lr", fold.fold, "training"] == fold.lr
         assert found["gradient_norm", fold.fold, "training"] == fold.metrics["gradient_norm"]
+        assert found["sequences_per_s", fold.fold, "training"] == fold.measured["sequences_per_s"]
     assert found["score", "all", "validation"] == record.score.value
     assert found["score_ci_low", "all", "validation"] == record.score.ci95[0]
     assert found["score_ci_high", "all", "validation"] == record.score.ci95[1]
     assert found["loss", "all", "validation"] == pytest.approx(
         np.mean([fold.validation_loss for fold in record.folds])
     )
-    assert len(found) == 6 * len(FOLDS) + 6
+    assert len(found) == 7 * len(FOLDS) + 6
 
 
 def test_a_validation_metric_of_a_fold_is_filed_under_its_side() -> None:
@@ -152,3 +154,10 @@ def test_names_carry_no_markup_and_have_bounded_length(name: str) -> None:
     safe = safe_name(name)
     assert 0 < len(safe) <= 200
     assert not set(safe) & set("<>&\0\n'\"")
+
+
+def test_what_was_searched_is_one_line_of_last_names() -> None:
+    params = {"optimizer.lr": 0.00031415, "model.patch_pooling": "<mean>", "model.num_heads": 4}
+    told = "num_heads 4, patch_pooling \u2039mean\u203a, lr 0.000314"
+    assert description_of(params) == told
+    assert description_of({}) == ""

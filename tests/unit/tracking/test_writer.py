@@ -94,7 +94,7 @@ def test_a_run_holds_every_number_of_the_records_and_no_other(whole: Path) -> No
         assert run["trial", "state"] == trial.state
         assert run["hparams"] == trial.config
         assert steps(run, "score") == pytest.approx({r.epoch: r.score.value for r in records})
-        assert num_values(run) == len(records) * (6 * len(FOLDS) + 6 + len(FOLDS))
+        assert num_values(run) == len(records) * (7 * len(FOLDS) + 6 + len(FOLDS))
 
 
 def test_a_metric_is_told_by_fold_by_side_and_by_data_set_where_it_has_one(whole: Path) -> None:
