@@ -84,47 +84,55 @@ def bars(values: Mapping[str, float], *, title: str) -> Figure:
 
 
 def parallel_figure(study: StudyView, importance: Mapping[str, float]) -> Figure | None:
-    """Return the complete trials over parameters and score; None where there are fewer than two.
+    """Return the complete trials over parameters and score; None where no two differ.
 
     Parameters
     ----------
     importance : share of each parameter, by which the axes are ordered and chosen
     """
     lines = study.complete
-    paths = sorted(dict.fromkeys(path for line in lines for path in line["params"]))
-    paths.sort(key=lambda path: -importance.get(path, 0.0))
-    if len(lines) < 2 or not paths:
+    axes = _axes([line["params"] for line in lines], importance)
+    if not axes:
         return None
     scores = [line["score"]["value"] for line in lines]
-    axes = [
-        _dimension(path, [ln["params"].get(path) for ln in lines]) for path in paths[:MAX_AXES]
-    ]
     colours = {"color": scores, "colorscale": "Viridis", "showscale": True}
     data = {
         "type": "parcoords",
         "dimensions": [*axes, {"label": "score", "values": scores}],
         "line": colours,
+        # Aim draws it small, where labels side by side lie upon each other.
+        "labelangle": -30,
     }
-    return {"data": [data], "layout": {"margin": {"l": 120, "t": 80}}}
+    return {"data": [data], "layout": {"margin": {"l": 120, "t": 110}}}
+
+
+def _axes(points: Sequence[Mapping[str, Any]], importance: Mapping[str, float]) -> list[Figure]:
+    """Return an axis for each parameter in which the points differ, the most important first."""
+    paths = sorted(dict.fromkeys(path for point in points for path in point))
+    paths.sort(key=lambda path: -importance.get(path, 0.0))
+    values = {path: [point.get(path) for point in points] for path in paths}
+    differing = [path for path in paths if len(set(map(str, values[path]))) > 1]
+    return [_dimension(path, values[path]) for path in differing[:MAX_AXES]]
 
 
 def _dimension(path: str, values: Sequence[Any]) -> Figure:
     """Return one axis: numbers by size or, over decades, by order of magnitude, else choices."""
+    label = path.rpartition(".")[2]
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        return _numbers(path, values)
+        return _numbers(label, values)
     choices = sorted({str(value) for value in values})
     places = list(range(len(choices)))
     at = [choices.index(str(value)) for value in values]
-    return {"label": path, "values": at, "tickvals": places, "ticktext": choices}
+    return {"label": label, "values": at, "tickvals": places, "ticktext": choices}
 
 
-def _numbers(path: str, values: Sequence[float]) -> Figure:
+def _numbers(label: str, values: Sequence[float]) -> Figure:
     if min(values) <= 0 or max(values) / min(values) < MIN_LOG_RANGE:
-        return {"label": path, "values": list(values)}
+        return {"label": label, "values": list(values)}
     at = [math.log10(value) for value in values]
     decades = list(range(math.floor(min(at)), math.ceil(max(at)) + 1))
     names = [f"{10.0**decade:g}" for decade in decades]
-    return {"label": path, "values": at, "tickvals": decades, "ticktext": names}
+    return {"label": label, "values": at, "tickvals": decades, "ticktext": names}
 
 
 def pareto_figure(study: StudyView) -> Figure | None:

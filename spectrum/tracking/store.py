@@ -130,11 +130,6 @@ class AimStore:
         if run.description != text:
             run.description = text
 
-    def describe_study(self, text: str) -> None:
-        """Set the description of the study; a server takes none."""
-        if not self.runs.is_remote:
-            self.run_of(STUDY).props.experiment_obj.description = text
-
     def set_tags(self, number: int, tags: Iterable[str]) -> None:
         """Make the managed tags of a trial exactly these; leave the user's own alone."""
         wanted = set(tags)

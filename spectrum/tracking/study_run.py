@@ -55,9 +55,8 @@ def write_study_run(writer: AimWriter, study: StudyView) -> bool:
     for name, text in _texts(study).items():
         track_text(run, text, name)
     store.set_tags(STUDY, {"study", *run.tags})
-    description = safe_text(str((study.manifest.get("space") or {}).get("description") or ""))
-    store.describe(STUDY, description)
-    store.describe_study(description)
+    told = (study.manifest.get("space") or {}).get("description") or ""
+    store.describe(STUDY, safe_text(str(told)))
     _show_pictures(run, study)
     store.close_run(STUDY)
     indexed = [STUDY, *_show_in_best(store, study)]

@@ -141,9 +141,11 @@ def _seconds_of_children() -> float:
 
 
 def rows_of_looking(repo: Path, num_trials: int) -> Iterator[dict[str, Any]]:
-    shutil.rmtree(repo / ".aim" / "meta" / "index")
+    index = repo / ".aim" / "meta" / "index"
+    shutil.rmtree(index)
     with _bare_ui(repo) as ui:
         yield _row_of_looking(ui, f"{num_trials} trials, Aim alone, without index")
+    shutil.rmtree(index)
     begin = time.perf_counter()
     num_indexed = index_repo(repo)
     indexing = time.perf_counter() - begin

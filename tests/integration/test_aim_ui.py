@@ -97,7 +97,6 @@ def test_a_trial_has_its_own_date_and_duration_and_is_described(ui: AimUi) -> No
         assert (told["creation_time"], told["end_time"]) == (begun, begun + line["seconds"])
     assert runs["trial 2"]["description"] == "patch_pooling attention, lr 0.0003, fwhm_mm 4"
     assert runs["study"]["description"] == "A planted study."
-    assert runs["study"]["experiment"]["description"] == "A planted study."
 
 
 def test_a_search_by_hyperparameter_finds_exactly_the_right_trials(ui: AimUi) -> None:

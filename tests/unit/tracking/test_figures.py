@@ -15,8 +15,8 @@ def test_a_rate_over_decades_is_on_a_logarithmic_axis_and_a_width_is_not(tmp_pat
     figure = parallel_figure(view_study(write_study(tmp_path / "planted")), {})
     assert figure is not None
     axes = {axis["label"]: axis for axis in figure["data"][0]["dimensions"]}
-    rates = axes["optimizer.lr"]
+    rates = axes["lr"]
     assert rates["ticktext"] == ["1e-05", "0.0001", "0.001", "0.01"]
     assert [10**value for value in sorted(rates["values"])][:2] == pytest.approx([1e-5, 1e-4])
-    assert sorted(set(axes["preprocessing.fwhm_mm"]["values"])) == [0.0, 4.0, 6.0]
-    assert axes["model.patch_pooling"]["ticktext"] == ["attention", "cls", "mean"]
+    assert sorted(set(axes["fwhm_mm"]["values"])) == [0.0, 4.0, 6.0]
+    assert axes["patch_pooling"]["ticktext"] == ["attention", "cls", "mean"]
