@@ -7,7 +7,7 @@ is not lost in what Ray takes: with ``AimTracker`` and without. Told are the sec
 driver spends more on a trial, those that it waits for the follower in the end, the follower's own
 processor time, the size of the repository, and the seconds until Aim's table of runs is there: its
 first page as the front end asks for it, then as Chromium shows it, by Aim's own UI without its
-index, and by ``spectrum ui`` with it.
+index, which may break answers off while it indexes, and by ``spectrum ui`` with it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Generator, Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ from tests.unit.search.fakes import (
 from tests.waiting import wait_until
 
 NUM_EPOCHS = 2
+PATIENCE_S = 300.0
 FIRST_PAGE = "/api/runs/search/run?q=&limit=45"
 """What Aim's table of runs asks for when it is opened, seen in Chromium."""
 
@@ -182,18 +184,29 @@ def _answers(url: str) -> bool:
 
 
 def _row_of_looking(ui: AimUi, case: str) -> dict[str, Any]:
-    begin = time.perf_counter()
-    with urllib.request.urlopen(ui.url + FIRST_PAGE, timeout=600) as answer:
-        size = len(answer.read())
+    begin, num_broken = time.perf_counter(), 0
+    while not (size := _size_of_page(ui.url)) and time.perf_counter() - begin < PATIENCE_S:
+        num_broken += 1
     page = time.perf_counter() - begin
     return told(
         "tracking",
         f"first page of runs, {case}",
         page_s=round(page, 2),
         page_mib=round(size / 2**20, 2),
+        num_broken=num_broken,
         painted_s=round(_painted_s(ui.url), 2),
         load=round(os.getloadavg()[0], 1),
     )
+
+
+def _size_of_page(url: str) -> int:
+    """Return the bytes of the first page of runs; 0 where Aim breaks off, as it may at first."""
+    try:
+        with urllib.request.urlopen(url + FIRST_PAGE, timeout=PATIENCE_S) as answer:
+            return len(answer.read())
+    except (OSError, HTTPException):
+        time.sleep(0.5)
+        return 0
 
 
 def _painted_s(url: str) -> float:
