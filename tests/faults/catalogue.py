@@ -162,7 +162,7 @@ FAULTS: Final = (
     ),
     Fault("F29", "64 MiB of shared memory", gap="no test runs in so little shared memory"),
     Fault(
-        "F30", "50 cycles of start, kill, resume", gap="tests/benchmarks/study_kills.py does 20"
+        "F30", "50 cycles of start, kill, resume", gap="tests/benchmarks/cycles.py does 30"
     ),
 )
 """In the order of their numbers."""
