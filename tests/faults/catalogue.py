@@ -161,8 +161,6 @@ FAULTS: Final = (
         ),
     ),
     Fault("F29", "64 MiB of shared memory", gap="no test runs in so little shared memory"),
-    Fault(
-        "F30", "50 cycles of start, kill, resume", gap="tests/benchmarks/cycles.py does 30"
-    ),
+    Fault("F30", "50 cycles of start, kill, resume", gap="tests/benchmarks/cycles.py does 30"),
 )
 """In the order of their numbers."""
