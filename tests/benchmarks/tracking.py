@@ -35,6 +35,9 @@ from spectrum.search.trials import TrialEnd
 from spectrum.search.view import view_study
 from spectrum.tracking import AimTracker, AimUi, index_repo, num_missing, open_ui
 from spectrum.tracking.values import values_of_epoch
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.aim_server import AIM, free_port
 from tests.benchmarks.no_op_trials import told
 from tests.benchmarks.telling import tell
