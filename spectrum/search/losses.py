@@ -131,18 +131,14 @@ class LostTrials:
 
     Parameters
     ----------
-    max_own, living, here, clock : as of ``Losses``
+    count_losses : begins to count the losses of a trial
+    clock : seconds, monotonic
     """
 
     def __init__(
-        self,
-        max_own: int,
-        *,
-        living: Callable[[], frozenset[str]] = living_nodes,
-        here: str = "",
-        clock: Callable[[], float] = time.monotonic,
+        self, count_losses: Callable[[], Losses], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._max_own, self._living, self._here, self._clock = max_own, living, here, clock
+        self._count_losses, self._clock = count_losses, clock
         self._losses: dict[int, Losses] = {}
         self._waiting: list[int] = []
         self._ready: list[int] = []
@@ -179,9 +175,7 @@ class LostTrials:
 
     def _of(self, number: int) -> Losses:
         if number not in self._losses:
-            self._losses[number] = Losses(
-                self._max_own, living=self._living, here=self._here, clock=self._clock
-            )
+            self._losses[number] = self._count_losses()
         return self._losses[number]
 
 

@@ -25,7 +25,7 @@ from spectrum.errors import SearchError, SpectrumError
 from spectrum.records import TrialEpochRecord
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
-from spectrum.search.losses import LostTrials, this_node
+from spectrum.search.losses import Losses, LostTrials, this_node
 from spectrum.search.placement import Placement, bundles_of, nodes_of_cluster, place_trials
 from spectrum.search.settings import StudySettings
 from spectrum.search.signals import noted_signals
@@ -66,7 +66,8 @@ class _Session:
         on_status: Callable[[StudyStatus], None] | None,
     ) -> None:
         self.driver = driver
-        self.lost = LostTrials(RETRIES_OF_LOST_WORKER, here=this_node())
+        here = this_node()
+        self.lost = LostTrials(lambda: Losses(RETRIES_OF_LOST_WORKER, here=here))
         self.last_words: dict[int, str] = {}
         self.error: Exception | None = None
         self.signal: int | None = None

@@ -27,9 +27,8 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.benchmarks.no_op_trials import told
-from tests.benchmarks.study_kills import MARK, KillableStudy
+from tests.benchmarks.study_kills import MARK, KillableStudy, write_data
 from tests.benchmarks.telling import tell
-from tests.tiny_bids import TASK, write_tiny_bids
 from tests.unit.search.test_driver import lines_of
 
 UNLIKE = ("seconds", "started", "digest", "gpus")
@@ -95,8 +94,7 @@ def disturbed(study: KillableStudy, num_kills: int, seed: int) -> tuple[int, int
 
 def compare(folder: Path, num_trials: int, num_kills: int) -> Iterator[dict[str, Any]]:
     root = folder / "ds000002"
-    runs = {(f"0{s}", TASK, f"0{r}"): 16 + s for s in (1, 2, 3) for r in (1, 2)}
-    write_tiny_bids(root, runs)
+    write_data(root)
     whole, killed = (
         KillableStudy(folder / name, root, num_trials, at_once=1) for name in ("whole", "killed")
     )

@@ -54,6 +54,12 @@ print(json.dumps([run.name for run in runs if "study" not in run.tags]))
 """
 
 
+def write_data(root: Path) -> None:
+    """Write two runs of each of three subjects, of unequal length."""
+    runs = {(f"0{s}", TASK, f"0{r}"): 16 + s for s in (1, 2, 3) for r in (1, 2)}
+    write_tiny_bids(root, runs)
+
+
 class KillableStudy:
     """A study in a folder, begun or continued as a process of its own."""
 
@@ -185,10 +191,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--signals", nargs="*", default=HANDLED, choices=HANDLED)
     arguments = parser.parse_args()
-    runs = {(f"0{s}", TASK, f"0{r}"): 16 + s for s in (1, 2, 3) for r in (1, 2)}
     with tempfile.TemporaryDirectory() as name:
         folder, root = Path(name), Path(name) / "ds000002"
-        write_tiny_bids(root, runs)
+        write_data(root)
         found = [killed(folder / "killed", root, arguments.trials, arguments.kills)]
         found += [signalled(folder, root, arguments.trials, each) for each in arguments.signals]
         for cases in found:

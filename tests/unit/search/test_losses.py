@@ -28,9 +28,7 @@ class Cluster:
         )
 
     def lost_trials(self, max_own: int = 1) -> LostTrials:
-        return LostTrials(
-            max_own, living=lambda: frozenset(self.living), here=HERE, clock=lambda: self.now
-        )
+        return LostTrials(lambda: self.losses(max_own), clock=lambda: self.now)
 
     def lose(self, node: str, after_s: float = 10.0) -> None:
         self.now += after_s
@@ -158,7 +156,10 @@ def test_while_trials_wait_the_machines_are_looked_at_now_and_then() -> None:
         looks.append(cluster.now)
         return frozenset(cluster.living)
 
-    lost = LostTrials(0, living=living, here=HERE, clock=lambda: cluster.now)
+    def now() -> float:
+        return cluster.now
+
+    lost = LostTrials(lambda: Losses(0, living=living, here=HERE, clock=now), clock=now)
     lost.begin(0, ["a"])
     lost.add(0, "")
     looks.clear()
