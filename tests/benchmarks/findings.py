@@ -24,11 +24,11 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +95,8 @@ class Case:
             effect_percent=self.effect_percent,
         )
 
+
+Found = TypeVar("Found")
 
 NUM_PERMUTATIONS: Final = 499
 NUM_REFITS, ENOUGH = 199, 10
@@ -186,7 +188,7 @@ def told_apart(
     with ProcessPoolExecutor(cpus) as pool:
         for case in cases:
             seeds = case.seeds(num_seeds)
-            sides = list(pool.map(side, [case] * len(seeds), seeds))
+            sides = list(_telling_each(case, seeds, pool.map(side, [case] * len(seeds), seeds)))
             right, wrong = ("above", "below") if case.truth == "reversal" else ("below", "above")
             rate, other = (sides.count(one) / len(sides) for one in (right, wrong))
             yield {
@@ -237,7 +239,15 @@ def comparisons(
     with ProcessPoolExecutor(cpus) as pool:
         for case in cases:
             seeds = case.seeds(num_seeds)
-            yield _comparison(case, list(pool.map(answer, [case] * len(seeds), seeds)))
+            answers = pool.map(answer, [case] * len(seeds), seeds)
+            yield _comparison(case, list(_telling_each(case, seeds, answers)))
+
+
+def _telling_each(case: Case, seeds: range, found: Iterable[Found]) -> Iterator[Found]:
+    """Tell each seed's answer as it comes: a run of an hour that is cut off loses none of them."""
+    for seed, one in zip(seeds, found, strict=True):
+        print(f"{case.name}, seed {seed}: {one}", file=sys.stderr, flush=True)
+        yield one
 
 
 def _comparison(case: Case, answers: Sequence[Answer]) -> dict[str, Any]:
