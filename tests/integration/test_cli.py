@@ -1,16 +1,22 @@
-"""The command line as a user meets it: exit codes, one sentence for a mistake, JSON on stdout."""
+"""The command line as a user meets it: exit codes, one sentence for a mistake, JSON on stdout.
+
+Mistakes are made in this process, which has the heavy libraries already; one of each kind also
+in a process of its own, as a shell starts it.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import typer
 
-from spectrum.cli import app
+from spectrum.cli import app, main
 
 SPACE = """
 name: tiny
@@ -27,7 +33,33 @@ rules:
 """
 
 
-def _spectrum(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+@dataclass(frozen=True)
+class Answer:
+    """How the command line ended and what it wrote."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def spectrum(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Answer]:
+    """Run a command line in this process and in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> Answer:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        told = capsys.readouterr()
+        return Answer(int(ended.value.code or 0), told.out, told.err)
+
+    return call
+
+
+def _started(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command line in a process of its own."""
     return subprocess.run(
         [sys.executable, "-c", "from spectrum.cli import main; main()", *arguments],
         cwd=cwd,
@@ -71,9 +103,27 @@ def _write(path: Path, text: str) -> str:
     ],
 )
 def test_a_mistake_gets_one_sentence_and_no_traceback(
+    spectrum: Callable[..., Answer], arguments: tuple[str, ...], exit_code: int, sentence: str
+) -> None:
+    _check_one_sentence(spectrum(*arguments), exit_code, sentence)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "sentence"),
+    [
+        (("inspect", "nowhere"), 1, "nowhere is no folder"),
+        (("targets", "stages"), 2, "nearest is 'stage'"),
+    ],
+)
+def test_a_shell_sees_the_exit_code_and_the_sentence_of_a_mistake(
     tmp_path: Path, arguments: tuple[str, ...], exit_code: int, sentence: str
 ) -> None:
-    done = _spectrum(*arguments, cwd=tmp_path)
+    _check_one_sentence(_started(*arguments, cwd=tmp_path), exit_code, sentence)
+
+
+def _check_one_sentence(
+    done: Answer | subprocess.CompletedProcess[str], exit_code: int, sentence: str
+) -> None:
     assert done.returncode == exit_code, done.stderr
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
@@ -81,27 +131,33 @@ def test_a_mistake_gets_one_sentence_and_no_traceback(
     assert done.stdout == ""
 
 
-def test_a_space_whose_name_is_no_config_path_names_the_nearest(tmp_path: Path) -> None:
+def test_a_space_whose_name_is_no_config_path_names_the_nearest(
+    spectrum: Callable[..., Answer], tmp_path: Path
+) -> None:
     space = _write(tmp_path / "space.yaml", SPACE.format(name="preprocessing.fwhm"))
     for command in (("space", "check", space), ("search", space, str(tmp_path))):
-        done = _spectrum(*command, cwd=tmp_path)
+        done = spectrum(*command)
         assert done.returncode == 2
         assert "preprocessing.fwhm is no config path" in done.stderr
         assert "preprocessing.fwhm_mm" in done.stderr
 
 
-def test_an_unknown_class_in_a_target_file_is_named(tmp_path: Path) -> None:
+def test_an_unknown_class_in_a_target_file_is_named(
+    spectrum: Callable[..., Answer], tmp_path: Path
+) -> None:
     target = _write(tmp_path / "target.yaml", TARGET)
-    done = _spectrum("inspect", str(tmp_path), "--target", target, cwd=tmp_path)
+    done = spectrum("inspect", str(tmp_path), "--target", target)
     assert done.returncode in (1, 2)
     assert "erly" in done.stderr
     assert "early" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_an_unknown_key_of_a_configuration_file_is_named(tmp_path: Path) -> None:
+def test_an_unknown_key_of_a_configuration_file_is_named(
+    spectrum: Callable[..., Answer], tmp_path: Path
+) -> None:
     config = _write(tmp_path / "config.yaml", "preprocessing: {fwhm_m: 3}\n")
-    done = _spectrum("train", config, str(tmp_path), cwd=tmp_path)
+    done = spectrum("train", config, str(tmp_path))
     assert done.returncode == 2
     assert "preprocessing.fwhm_m is no config path" in done.stderr
 
@@ -109,7 +165,7 @@ def test_an_unknown_key_of_a_configuration_file_is_named(tmp_path: Path) -> None
 def test_the_shown_configuration_is_the_default_one(tmp_path: Path) -> None:
     from spectrum.config import TrialConfig, read_config
 
-    shown = _spectrum("config", "show", cwd=tmp_path)
+    shown = _started("config", "show", cwd=tmp_path)
     path = tmp_path / "config.yaml"
     path.write_text(shown.stdout, encoding="utf-8")
     assert read_config(TrialConfig, path) == TrialConfig()
@@ -120,7 +176,7 @@ def test_real_trees_are_inspected_with_each_missing_image_named(
 ) -> None:
     names = ("ds000002", "ds000011", "ds000017", "ds000052")
     roots = [str(realdata / name) for name in names]
-    done = _spectrum("inspect", *roots, "--target", "stage", "--json", cwd=tmp_path)
+    done = _started("inspect", *roots, "--target", "stage", "--json", cwd=tmp_path)
     told = json.loads(done.stdout)
     assert tuple(told["datasets"].items()) == tuple(zip(names, (102, 84, 74, 52), strict=True))
     assert told["classes"] == {
@@ -304,10 +360,10 @@ def test_the_flags_of_the_command_line_are_these() -> None:
 
 
 @pytest.mark.parametrize("budget", ["inf", "1e308"])
-def test_a_budget_that_is_no_size_is_refused_with_a_sentence(tmp_path: Path, budget: str) -> None:
-    done = _spectrum(
-        "shards", "prune", "--budget-gib", budget, "--shards", str(tmp_path), cwd=tmp_path
-    )
+def test_a_budget_that_is_no_size_is_refused_with_a_sentence(
+    spectrum: Callable[..., Answer], tmp_path: Path, budget: str
+) -> None:
+    done = spectrum("shards", "prune", "--budget-gib", budget, "--shards", str(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")
     assert "is no size" in done.stderr
     assert "Traceback" not in done.stderr

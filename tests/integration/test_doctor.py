@@ -1,4 +1,7 @@
-"""``spectrum doctor`` names each of eight defects, planted where a user would meet them."""
+"""``spectrum doctor`` names each of many defects, planted where a user would meet them.
+
+What can be wrong at one time is planted at one time, since each look starts three processes.
+"""
 
 from __future__ import annotations
 
@@ -71,12 +74,66 @@ def _path(folder: Path) -> str:
     return f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
 
 
-def test_a_full_disk_is_named(tmp_path: Path) -> None:
-    with _mounted(tmp_path / "small", "size=1m") as small:
-        code, told = _doctor(tmp_path, "--shards", str(small / "shards"))
+Told = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def sick(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """What is told of a machine of old packages, another torchvision, a dead driver, no token."""
+    folder = tmp_path_factory.mktemp("sick")
+    _package(folder / "fake", "pyarrow", "14.0.0")
+    _torchvision_of_another_torch(folder / "fake" / "torchvision")
+    environment = {
+        "PYTHONPATH": _path(folder / "fake"),
+        "PATH": f"{_driver_without_answer(folder / 'bin')}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(folder),
+    }
+    code, told = _doctor(folder, "--address", "127.0.0.1:1", **environment)
     assert code == 1
+    return told
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """What is told where few files may be open and torch cannot be imported."""
+    folder = tmp_path_factory.mktemp("short")
+    (folder / "fake").mkdir()
+    (folder / "fake" / "torch.py").write_text("raise ImportError('libcudart.so.13: no file')")
+    code, told = _doctor(folder, before="ulimit -n 64; ", PYTHONPATH=_path(folder / "fake"))
+    assert code == 1
+    return told
+
+
+def _torchvision_of_another_torch(package: Path) -> None:
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(
+        "import torch\n@torch.library.register_fake('torchvision::nms')\ndef nms(*a): ...\n"
+    )
+
+
+def _driver_without_answer(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "nvidia-smi").write_text(
+        "#!/bin/sh\necho 'Driver/library version mismatch'; exit 18\n"
+    )
+    (folder / "nvidia-smi").chmod(0o755)
+    return folder
+
+
+def test_a_full_disk_and_a_repository_that_cannot_be_written_are_named(tmp_path: Path) -> None:
+    with (
+        _mounted(tmp_path / "small", "size=1m") as small,
+        _mounted(tmp_path / "studies", "size=1m") as studies,
+    ):
+        (studies / ".aim").mkdir()
+        subprocess.run(["mount", "-o", "remount,ro", str(studies)], check=True)
+        folders = ("--shards", str(small / "shards"), "--studies", str(studies))
+        code, told = _doctor(tmp_path, *folders)
+    assert code == 1
+    assert told["disk-shards"]["level"] == told["not-writable-studies"]["level"] == "error"
     assert "no space" in told["disk-shards"]["message"]
     assert "prune" in told["disk-shards"]["remedy"]
+    assert "cannot be written" in told["aim-not-writable"]["message"]
 
 
 def test_tiny_shared_memory_is_named(tmp_path: Path) -> None:
@@ -88,40 +145,22 @@ def test_tiny_shared_memory_is_named(tmp_path: Path) -> None:
     assert "--shm-size" in found.remedy
 
 
-def test_a_torchvision_of_another_torch_is_named(tmp_path: Path) -> None:
-    package = tmp_path / "fake" / "torchvision"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text(
-        "import torch\n@torch.library.register_fake('torchvision::nms')\ndef nms(*a): ...\n"
-    )
-    code, told = _doctor(tmp_path, PYTHONPATH=_path(tmp_path / "fake"))
-    assert code == 1
-    assert "operator torchvision::nms does not exist" in told["torchvision-mismatch"]["message"]
-    assert "torch torchvision" in told["torchvision-mismatch"]["remedy"]
+def test_a_torchvision_of_another_torch_is_named(sick: Told) -> None:
+    found = sick["torchvision-mismatch"]
+    assert found["level"] == "error"
+    assert "operator torchvision::nms does not exist" in found["message"]
+    assert "torch torchvision" in found["remedy"]
 
 
-def test_a_repository_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    with _mounted(tmp_path / "studies", "size=1m") as studies:
-        (studies / ".aim").mkdir()
-        subprocess.run(["mount", "-o", "remount,ro", str(studies)], check=True)
-        code, told = _doctor(tmp_path, "--studies", str(studies))
-    assert code == 1
-    assert "not-writable-studies" in told
-    assert "cannot be written" in told["aim-not-writable"]["message"]
+def test_a_missing_token_is_named(sick: Told) -> None:
+    assert sick["no-token"]["level"] == sick["ray-unreachable"]["level"] == "error"
 
 
-def test_a_missing_token_is_named(tmp_path: Path) -> None:
-    code, told = _doctor(tmp_path, "--address", "127.0.0.1:1", HOME=str(tmp_path))
-    assert code == 1
-    assert {"no-token", "ray-unreachable"} <= set(told)
-
-
-def test_an_old_pyarrow_is_named(tmp_path: Path) -> None:
-    _package(tmp_path / "fake", "pyarrow", "14.0.0")
-    code, told = _doctor(tmp_path, PYTHONPATH=_path(tmp_path / "fake"))
-    assert code == 1
-    assert "pyarrow 14.0.0 is installed, >=24" in told["package-pyarrow"]["message"]
-    assert 'pip install "pyarrow>=24"' in told["package-pyarrow"]["remedy"]
+def test_an_old_pyarrow_is_named(sick: Told) -> None:
+    found = sick["package-pyarrow"]
+    assert found["level"] == "error"
+    assert "pyarrow 14.0.0 is installed, >=24" in found["message"]
+    assert 'pip install "pyarrow>=24"' in found["remedy"]
 
 
 def test_a_gpu_without_its_driver_is_named(tmp_path: Path) -> None:
@@ -135,26 +174,17 @@ def test_a_gpu_without_its_driver_is_named(tmp_path: Path) -> None:
     assert (found.code, found.level) == ("gpu-driver", "error")
 
 
-def test_a_driver_that_does_not_answer_is_named(tmp_path: Path) -> None:
-    smi = tmp_path / "bin" / "nvidia-smi"
-    smi.parent.mkdir()
-    smi.write_text("#!/bin/sh\necho 'Driver/library version mismatch'; exit 18\n")
-    smi.chmod(0o755)
-    code, told = _doctor(tmp_path, PATH=f"{smi.parent}{os.pathsep}{os.environ['PATH']}")
-    assert code == 1
-    assert "Driver/library version mismatch" in told["gpu-driver"]["message"]
+def test_a_driver_that_does_not_answer_is_named(sick: Told) -> None:
+    assert sick["gpu-driver"]["level"] == "error"
+    assert "Driver/library version mismatch" in sick["gpu-driver"]["message"]
 
 
-def test_a_low_file_limit_is_named_and_the_doctor_lives_with_it(tmp_path: Path) -> None:
-    code, told = _doctor(tmp_path, before="ulimit -n 64; ")
-    assert code == 1
-    assert "64 files open" in told["open-files"]["message"]
-    assert "ulimit -n" in told["open-files"]["remedy"]
+def test_a_low_file_limit_is_named_and_the_doctor_lives_with_it(short: Told) -> None:
+    assert short["open-files"]["level"] == "error"
+    assert "64 files open" in short["open-files"]["message"]
+    assert "ulimit -n" in short["open-files"]["remedy"]
 
 
-def test_a_torch_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
-    (tmp_path / "fake").mkdir()
-    (tmp_path / "fake" / "torch.py").write_text("raise ImportError('libcudart.so.13: no file')")
-    code, told = _doctor(tmp_path, PYTHONPATH=_path(tmp_path / "fake"))
-    assert code == 1
-    assert "libcudart.so.13" in told["import-torch"]["message"]
+def test_a_torch_that_cannot_be_imported_is_named(short: Told) -> None:
+    assert short["import-torch"]["level"] == "error"
+    assert "libcudart.so.13" in short["import-torch"]["message"]
