@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -22,11 +22,14 @@ def s3_server() -> Iterator[str]:
     server.start()
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
-    client = _client(url)
-    client.create_bucket(Bucket=BUCKET)
-    client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    _create_bucket(_client(url))
     yield url
     server.stop()
+
+
+def _create_bucket(client: Any) -> None:
+    client.create_bucket(Bucket=BUCKET)
+    client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
 
 
 def _client(url: str) -> Any:
@@ -73,10 +76,7 @@ class ObjectStore:
         )
 
     def empty(self) -> None:
-        """Remove every version of every object."""
-        for page in self._client.get_paginator("list_object_versions").paginate(Bucket=BUCKET):
-            for line in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]:
-                with contextlib.suppress(self._client.exceptions.ClientError):
-                    self._client.delete_object(
-                        Bucket=BUCKET, Key=line["Key"], VersionId=line["VersionId"]
-                    )
+        """Remove every version of every object, at once."""
+        request = urllib.request.Request(f"{self.url}/moto-api/reset", method="POST")
+        urllib.request.urlopen(request).close()
+        _create_bucket(self._client)

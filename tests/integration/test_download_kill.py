@@ -82,7 +82,7 @@ def _kill_and_resume(
     return twice
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_killed_download_is_resumed_and_less_than_a_part_of_a_file_is_fetched_twice(
     proxy: Proxy, files: Mapping[str, bytes], tmp_path: Path, seed: int
 ) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from spectrum.training.feeding import choose_feeding, open_sequences
 from spectrum.training.node_copies import CopyHolder, CopyRequest, NodeCopies, NoRoom
 from spectrum.training.room import measure_room
 from spectrum.training.trial import draw_trial_folds, fit_trial
-from tests.tiny_bids import TASK
+from tests.tiny_bids import TASK, write_tiny_bids
 
 pytestmark = pytest.mark.ray
 
@@ -45,10 +46,11 @@ def config_of(**paths: Any) -> TrialConfig:
     return TrialConfig.model_validate(set_paths(SETTINGS, given))
 
 
-@pytest.fixture
-def shards(tiny_bids: Callable[..., Path], tmp_path: Path, ray_session: None) -> ShardSet:
-    table = index_bids([tiny_bids(runs=RUNS)])
-    prepared = prepare(table, config_of().preprocessing, shards_root=tmp_path / "shards")
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> ShardSet:
+    folder = tmp_path_factory.mktemp("node-copies")
+    table = index_bids([write_tiny_bids(folder / "ds000002", RUNS)])
+    prepared = prepare(table, config_of().preprocessing, shards_root=folder / "shards")
     return ShardSet.open(prepared.shards)
 
 
@@ -194,11 +196,14 @@ def test_a_set_that_was_made_anew_is_not_taken_for_the_old_one(shards: ShardSet)
         CopyHolder(10**9).references(requested(shards, content_hash="another"))
 
 
-def test_a_set_that_is_gone_is_told_as_what_it_is(shards: ShardSet, copies: NodeCopies) -> None:
-    streamed = streamed_of(shards)
-    shards.path.rename(shards.path.with_name("gone"))
+def test_a_set_that_is_gone_is_told_as_what_it_is(
+    shards: ShardSet, copies: NodeCopies, tmp_path: Path
+) -> None:
+    lost = ShardSet.open(shutil.copytree(shards.path, tmp_path / shards.path.name))
+    streamed = streamed_of(lost)
+    shutil.rmtree(lost.path)
     with pytest.raises(ShardError, match="no finished shard set"):
-        copies.share(streamed, shards, "sagittal")
+        copies.share(streamed, lost, "sagittal")
 
 
 @pytest.mark.parametrize("mode", ["device", "node", "stream"])

@@ -41,7 +41,9 @@ def _wait_for_runs(process: subprocess.Popen[str], shards_root: Path) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
+)
 def test_an_interrupted_prepare_says_what_is_kept_and_leaves_no_process(
     tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,23 +23,38 @@ from spectrum.search.objective import SharedInputs, StudyObjective
 from spectrum.search.single import TrainEpoch, TrainResult, train_single
 from spectrum.targets import read_target
 from tests.integration.test_workers_ray import CONFIG, RUNS
+from tests.tiny_bids import write_tiny_bids
 
 pytestmark = pytest.mark.ray
 
 ONE_WORKER = TrialConfig.model_validate(
     set_paths(
         CONFIG.model_dump(mode="json"),
-        {"training.workers": 1, "training.num_epochs": 4, "training.min_steps_per_epoch": 2},
+        {"training.workers": 1, "training.num_epochs": 3, "training.min_steps_per_epoch": 2},
     )
 )
 
 
-@pytest.fixture
-def train(
-    tiny_bids: Callable[..., Path], tmp_path: Path, ray_session: None
-) -> Callable[..., TrainResult]:
-    root = tiny_bids(runs=RUNS)
+@dataclass(frozen=True)
+class Prepared:
+    """A tree and the root of its shard set."""
 
+    root: Path
+    shards_root: Path
+    shards: Path
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Prepared:
+    folder = tmp_path_factory.mktemp("train-resume")
+    root = write_tiny_bids(folder / "ds000002", RUNS)
+    table, shards_root = index_bids([root]), folder / "shards"
+    made = prepare(table, ONE_WORKER.preprocessing, shards_root=shards_root)
+    return Prepared(root, shards_root, made.shards)
+
+
+@pytest.fixture
+def train(prepared: Prepared, tmp_path: Path) -> Callable[..., TrainResult]:
     def call(out: str, *, stop_at: int | None = None, **options: Any) -> TrainResult:
         def stop(epoch: TrainEpoch) -> None:
             told.append(epoch)
@@ -49,8 +65,8 @@ def train(
         paths = options.pop("paths", {})
         return train_single(
             TrialConfig.model_validate(set_paths(ONE_WORKER.model_dump(mode="json"), paths)),
-            [root],
-            shards_root=tmp_path / "shards",
+            [prepared.root],
+            shards_root=prepared.shards_root,
             out=tmp_path / out,
             on_epoch=stop,
             **options,
@@ -122,17 +138,16 @@ def test_a_training_whose_target_file_was_edited_is_refused(
 
 
 def test_a_trial_of_a_study_goes_on_from_its_last_epoch(
-    tiny_bids: Callable[..., Path], tmp_path: Path, ray_session: None
+    prepared: Prepared, tmp_path: Path
 ) -> None:
-    table, target = index_bids([tiny_bids(runs=RUNS)]), read_target(ONE_WORKER.target)
-    prepared = prepare(table, ONE_WORKER.preprocessing, shards_root=tmp_path / "shards")
+    table, target = index_bids([prepared.root]), read_target(ONE_WORKER.target)
     data = read_sequences(ShardSet.open(prepared.shards), target, ONE_WORKER.sequences)
     folds = draw_folds(data.table, ONE_WORKER.folds, paired=True)
     write_folds(fold_manifest(folds, data.table, ONE_WORKER.folds), tmp_path / "folds.json")
     shared = SharedInputs(
         table=table,
         target=target,
-        shards_root=tmp_path / "shards",
+        shards_root=prepared.shards_root,
         folds=tmp_path / "folds.json",
         trials=tmp_path / "trials",
     )
