@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from spectrum.data.holders import held_sets
-from spectrum.data.pipeline import Making
 from spectrum.errors import ShardError
 from tests.tiny_bids import TASK, write_run
-from tests.unit.data.dying_tasks import fail_for_want_of_disk, make_or_die
 from tests.unit.data.tiny_sets import prepare_tree
 
 
@@ -37,22 +34,6 @@ def test_a_disk_without_room_for_the_lock_is_told_and_no_lock_is_left(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list((tmp_path / "shards").iterdir())
-
-
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_session")
-def test_a_full_disk_is_told_to_who_asked_for_killers_again(
-    tiny_bids: Callable[..., Path], tmp_path: Path
-) -> None:
-    root, shards_root, marks = tiny_bids(), tmp_path / "shards", tmp_path / "marks"
-    marks.mkdir()
-    killers = (f"sub-01_task-{TASK}_run-02",)
-    dying = partial(make_or_die, killers=killers, times=99, marks=marks)
-    without = prepare_tree(root, shards_root, how=Making(make_run=dying))
-    assert [problem.code for problem in without.refused] == ["killed-its-worker"]
-    with pytest.raises(ShardError, match="No space left on device"):
-        prepare_tree(root, shards_root, how=Making(retry=True, make_run=fail_for_want_of_disk))
-    assert prepare_tree(root, shards_root).shards == without.shards
 
 
 @pytest.mark.ray

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,11 +13,17 @@ import pytest
 
 from spectrum.data.bids import index_bids
 from spectrum.data.fan_out import MAX_DEATHS
-from spectrum.data.pipeline import Making, find_shards
-from spectrum.errors import DataError
+from spectrum.data.pipeline import Making, PrepareResult, find_shards
+from spectrum.errors import DataError, ShardError
 from spectrum.targets import read_target
-from tests.tiny_bids import TASK, tiny_data, write_nifti, write_run
-from tests.unit.data.dying_tasks import attempts, look_or_die, make_or_die, tell_wrong
+from tests.tiny_bids import TASK, tiny_data, write_nifti, write_run, write_tiny_bids
+from tests.unit.data.dying_tasks import (
+    attempts,
+    fail_for_want_of_disk,
+    look_or_die,
+    make_or_die,
+    tell_wrong,
+)
 from tests.unit.data.tiny_sets import RECIPE, content_of, prepare_tree
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -47,62 +55,109 @@ def tries(marks: Path) -> list[int]:
     return sorted(attempts(marks).values())
 
 
-def test_a_run_that_kills_its_workers_is_refused_and_the_others_are_made(
-    root: Path, shards_root: Path, marks: Path
-) -> None:
+@dataclass(frozen=True)
+class Refused:
+    """A tree, its sets, and what became of the making in which one run killed its workers."""
+
+    folder: Path
+    result: PrepareResult
+    seen: tuple[tuple[int, int], ...]
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "ds000002"
+
+    @property
+    def shards_root(self) -> Path:
+        return self.folder / "shards"
+
+    @property
+    def marks(self) -> Path:
+        return self.folder / "marks"
+
+    def prepare(self, how: Making | None = None) -> PrepareResult:
+        return prepare_tree(self.root, self.shards_root, how=how or Making())
+
+
+@pytest.fixture(scope="module")
+def refused_once(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Refused:
+    """Made once for all tests: each death costs the start of a worker."""
+    folder = tmp_path_factory.mktemp("refused")
+    (folder / "marks").mkdir()
     seen: list[tuple[int, int]] = []
     result = prepare_tree(
-        root,
-        shards_root,
-        how=dying(marks),
+        write_tiny_bids(folder / "ds000002"),
+        folder / "shards",
+        how=dying(folder / "marks"),
         on_run_done=lambda done, total: seen.append((done, total)),
     )
-    [refused] = result.refused
-    assert (refused.code, refused.refuses) == ("killed-its-worker", True)
-    assert KILLER in refused.message
-    assert "ended 3 workers" in refused.message
-    assert "--retry" in refused.message
-    assert refused.path.endswith("run-02_bold.nii.gz")
+    return Refused(folder, result, tuple(seen))
+
+
+@pytest.fixture
+def refused(refused_once: Refused, tmp_path: Path) -> Refused:
+    """A copy of one's own."""
+    copy = shutil.copytree(refused_once.folder, tmp_path / "refused")
+    return replace(refused_once, folder=copy)
+
+
+def test_a_run_that_kills_its_workers_is_refused_and_the_others_are_made(
+    refused_once: Refused,
+) -> None:
+    result = refused_once.result
+    [problem] = result.refused
+    assert (problem.code, problem.refuses) == ("killed-its-worker", True)
+    assert KILLER in problem.message
+    assert "ended 3 workers" in problem.message
+    assert "--retry" in problem.message
+    assert problem.path.endswith("run-02_bold.nii.gz")
     assert result.num_runs == 3
     content_of(result)
-    assert tries(marks) == [1, 1, 1, MAX_DEATHS]
-    assert seen[-1] == (4, 4)
-    assert not list(shards_root.glob(".pieces-*"))
+    assert tries(refused_once.marks) == [1, 1, 1, MAX_DEATHS]
+    assert refused_once.seen[-1] == (4, 4)
+    assert not list(refused_once.shards_root.glob(".pieces-*"))
 
 
-def test_a_killer_is_not_tried_again_unless_it_changes(
-    root: Path, shards_root: Path, marks: Path
-) -> None:
-    first = prepare_tree(root, shards_root, how=dying(marks))
-    again = prepare_tree(root, shards_root, how=dying(marks))
-    assert (again.reused, again.shards, again.refused) == (True, first.shards, first.refused)
-    assert find_shards(index_bids([root]), RECIPE, shards_root) == first.shards
-    next(root.rglob(f"{KILLER}_bold.nii.gz")).touch()
-    write_run(root, ("02", TASK, "03"), 17)
-    more = prepare_tree(root, shards_root, how=dying(marks))
-    assert (more.num_runs, more.refused) == (4, first.refused)
-    assert tries(marks) == [1, 1, 1, 1, MAX_DEATHS]
-    write_nifti(next(root.rglob(f"{KILLER}_bold.nii.gz")), tiny_data(13, seed=99))
-    changed = prepare_tree(root, shards_root)
+def test_a_killer_is_not_tried_again_unless_it_changes(refused: Refused) -> None:
+    how = dying(refused.marks)
+    again = refused.prepare(how)
+    assert (again.reused, again.shards.name) == (True, refused.result.shards.name)
+    assert _refusals(again) == [("killed-its-worker", f"{KILLER}_bold.nii.gz")]
+    assert find_shards(index_bids([refused.root]), RECIPE, refused.shards_root) == again.shards
+    next(refused.root.rglob(f"{KILLER}_bold.nii.gz")).touch()
+    write_run(refused.root, ("02", TASK, "03"), 17)
+    more = refused.prepare(how)
+    assert (more.num_runs, _refusals(more)) == (4, _refusals(again))
+    assert tries(refused.marks) == [1, 1, 1, 1, MAX_DEATHS]
+    write_nifti(next(refused.root.rglob(f"{KILLER}_bold.nii.gz")), tiny_data(13, seed=99))
+    changed = refused.prepare()
     assert (changed.num_runs, changed.refused) == (5, ())
 
 
-def test_a_killer_is_tried_again_when_asked_and_then_forgotten(
-    root: Path, shards_root: Path, marks: Path
-) -> None:
-    without = prepare_tree(root, shards_root, how=dying(marks))
-    table = index_bids([root])
+def _refusals(result: PrepareResult) -> list[tuple[str, str]]:
+    return [(problem.code, Path(problem.path).name) for problem in result.refused]
+
+
+def test_a_killer_is_tried_again_when_asked_and_then_forgotten(refused: Refused) -> None:
+    without, shards_root = refused.prepare(), refused.shards_root
+    table = index_bids([refused.root])
     assert find_shards(table, RECIPE, shards_root, retry=True) is None
-    stubborn = prepare_tree(
-        root, shards_root, how=Making(retry=True, make_run=dying(marks).make_run)
-    )
+    stubborn = refused.prepare(Making(retry=True, make_run=dying(refused.marks).make_run))
     assert (stubborn.shards, stubborn.refused) == (without.shards, without.refused)
-    whole = prepare_tree(root, shards_root, how=Making(retry=True))
+    assert tries(refused.marks) == [1, 1, 1, 2 * MAX_DEATHS]
+    whole = refused.prepare(Making(retry=True))
     assert (whole.num_runs, whole.refused, whole.reused) == (4, (), False)
     assert whole.shards != without.shards
-    assert content_of(whole) == content_of(prepare_tree(root, shards_root.with_name("sound")))
+    sound = prepare_tree(refused.root, shards_root.with_name("sound"))
+    assert content_of(whole) == content_of(sound)
     assert find_shards(table, RECIPE, shards_root) == whole.shards
     assert json.loads((shards_root / "quarantine.json").read_text()) == {}
+
+
+def test_a_full_disk_is_told_to_who_asked_for_killers_again(refused: Refused) -> None:
+    with pytest.raises(ShardError, match="No space left on device"):
+        refused.prepare(Making(retry=True, make_run=fail_for_want_of_disk))
+    assert refused.prepare().shards.name == refused.result.shards.name
 
 
 def test_a_run_that_fails_twice_and_then_works_is_like_any_other(

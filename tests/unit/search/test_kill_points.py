@@ -52,12 +52,19 @@ def check_whole(path: Path, tracker: FileTracker, num_trials: int = NUM_TRIALS) 
     assert sorted(int(p.stem) for p in tracker.folder.iterdir()) == list(range(num_trials))
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study that nothing disturbed."""
+    path = tmp_path_factory.mktemp("whole") / "s"
+    drive(path, num_trials=NUM_TRIALS, tracker=ListTracker())
+    return path
+
+
 @pytest.mark.parametrize("trial", [0, 2, NUM_TRIALS - 1])
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_kill_between_two_writes_changes_nothing(
-    tmp_path: Path, moment: str, trial: int
+    tmp_path: Path, whole: Path, moment: str, trial: int
 ) -> None:
-    drive(tmp_path / "whole", num_trials=NUM_TRIALS, tracker=ListTracker())
     tracker = FileTracker(tmp_path / "tracked")
     with pytest.raises(KilledError):
         drive(tmp_path / "s", num_trials=NUM_TRIALS, tracker=tracker, at=kill_at(moment, trial))
@@ -65,7 +72,7 @@ def test_a_kill_between_two_writes_changes_nothing(
     assert lost <= 1
     drive(tmp_path / "s", num_trials=NUM_TRIALS, tracker=tracker)
     check_whole(tmp_path / "s", tracker)
-    assert params_of(tmp_path / "s") == params_of(tmp_path / "whole")
+    assert params_of(tmp_path / "s") == params_of(whole)
 
 
 @pytest.mark.parametrize("moment", ["started", "reported", "written"])
@@ -89,20 +96,25 @@ def test_a_kill_in_a_re_run_repeats_that_re_run_alone(tmp_path: Path, moment: st
     assert len(numbers) == len(set(numbers)) == 3 + len(again)
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_a_process_that_kills_itself_there_can_be_continued(tmp_path: Path, moment: str) -> None:
+def test_processes_that_kill_themselves_at_every_moment_are_followed_by_one_that_ends(
+    tmp_path: Path,
+) -> None:
+    num_trials = len(MOMENTS) + 1
+
     def begin(*doom: str) -> int:
         return subprocess.run(
-            [sys.executable, "-m", "tests.unit.search.drive", str(tmp_path / "s"), "4", *doom],
+            [sys.executable, "-m", "tests.unit.search.drive", str(tmp_path / "s"),
+             str(num_trials), *doom],
             cwd=CHECKOUT,
             stdout=subprocess.DEVNULL,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             check=False,
-        ).returncode
+        ).returncode  # fmt: skip
 
-    assert begin(moment, "2") == -signal.SIGKILL
+    for trial, moment in enumerate(MOMENTS):
+        assert begin(moment, str(trial)) == -signal.SIGKILL, moment
     assert begin() == 0
-    assert sorted(params_of(tmp_path / "s")) == [0, 1, 2, 3]
+    assert sorted(params_of(tmp_path / "s")) == list(range(num_trials))
 
 
 @pytest.fixture(scope="module")
