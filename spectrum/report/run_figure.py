@@ -58,7 +58,7 @@ class _Width:
 
 
 WHOLE: Final = _Width(figure_in=9.0, left_in=0.72, right_in=1.05)
-STRIPS: Final = _Width(figure_in=5.6, left_in=0.0, right_in=0.5)
+STRIPS: Final = _Width(figure_in=5.6, left_in=0.0, right_in=0.6)
 """Narrow, so that its words are still read on a telephone."""
 
 
@@ -238,7 +238,7 @@ def _draw_finished(axes: Axes, view: RunView, strip: Mosaic) -> None:
     image = draw_mosaic(axes, strip.within_mask(), cmap=cmap, limits=limits)
     beside = axes.inset_axes((1.012, 0.08, 0.012, 0.84))
     bar = axes.figure.colorbar(image, cax=beside)
-    bar.set_label(UNITS[view.recipe.standardization], labelpad=1)
+    beside.set_title(UNITS[view.recipe.standardization], loc="left", pad=3, fontsize=8)
     bar.outline.set_visible(False)
 
 

@@ -13,6 +13,7 @@ from matplotlib.image import imread
 
 from spectrum.report import write_report
 from tests.browser import CHROMIUM, Tab, open_tab
+from tests.pdf_words import num_pages, squeezed, words
 from tests.unit.report.planted_study import planted_trials, write_study
 from tests.unit.report.test_report_page import IMPORTANCE
 
@@ -88,16 +89,41 @@ def test_page_and_figures_are_on_the_ground_that_the_reader_prefers(
     assert opposite.mean() < 0.05
 
 
-def test_on_paper_figures_are_on_light_ground_and_nothing_hangs_over_the_edge(tab: Tab) -> None:
+def on_paper(tab: Tab) -> None:
+    """Show the page as it is printed, to a reader who prefers dark ground."""
     dark = [{"name": "prefers-color-scheme", "value": "dark"}]
     paper = {"width": A4_WITHIN_MARGINS, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     tab.call("Emulation.setDeviceMetricsOverride", **paper)
     tab.call("Emulation.setEmulatedMedia", media="print", features=dark)
     tab.wait("matchMedia('print').matches")
+
+
+def test_on_paper_figures_are_on_light_ground_and_nothing_hangs_over_the_edge(tab: Tab) -> None:
+    on_paper(tab)
     assert tab.value(OVERFLOW) == 0
     seen = "[...document.images].filter(i => i.offsetWidth).map(i => i.className)"
     assert set(tab.value(seen)) == {"on-light"}
+
+
+def test_on_paper_no_table_is_wider_than_the_page_and_what_was_closed_is_open(tab: Tab) -> None:
+    on_paper(tab)
+    edges = "[...document.querySelectorAll('table')].map(t => t.getBoundingClientRect())"
+    widths = tab.value(f"{edges}.map(box => [box.left, box.right])")
+    assert len(widths) > 3
+    assert all(0 <= left < right <= A4_WITHIN_MARGINS for left, right in widths)
+    heights = "[...document.querySelectorAll('details table')].map(t => t.checkVisibility())"
+    assert tab.value(heights) == [True]
+
+
+def test_the_pdf_is_on_white_and_has_the_words_of_the_page_from_first_to_last(tab: Tab) -> None:
+    on_paper(tab)
+    ground = "getComputedStyle(document.documentElement).backgroundColor"
+    assert tab.value(ground) == "rgb(255, 255, 255)"
     told = tab.call("Page.printToPDF", preferCSSPageSize=True, printBackground=True)
     pdf = base64.b64decode(told["data"])
-    assert pdf.startswith(b"%PDF")
-    assert 3 <= pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page/") <= 30
+    assert 3 <= num_pages(pdf) <= 30
+    found = words(pdf)
+    parts = "document.querySelectorAll('.summary, details tbody tr, footer p')"
+    written = tab.value(f"[...{parts}].map(part => part.innerText)")
+    assert len(written) > 50
+    assert [part for part in written if squeezed(part) not in found] == []

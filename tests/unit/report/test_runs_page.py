@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from spectrum.data.run_views import RunView, sources_of_set, sources_of_table, view_run
 from spectrum.data.shards import ShardSet
 from spectrum.errors import ConfigError
 from spectrum.report.montage import mosaic_of
-from spectrum.report.run_figure import draw_run
+from spectrum.report.run_figure import UNITS, draw_run, draw_strips
 from spectrum.report.runs_page import figure_name, write_run_plots
 from spectrum.report.theme import LIGHT, render
 from tests.unit.report.planted_shards import RECIPE, plant_shards, without_run
@@ -73,6 +74,19 @@ def test_values_stored_at_a_scale_are_shown_in_the_unit_of_the_recipe(shards: Sh
     assert np.abs(plain.finished.values_XYZ).max() > 0
     np.testing.assert_array_equal(scaled.finished.values_XYZ, 4 * plain.finished.values_XYZ)
     np.testing.assert_array_equal(scaled.carpet_NV, 4 * plain.carpet_NV)
+
+
+@pytest.mark.parametrize("standardization", ["zscore", "none"])
+def test_no_word_beside_the_slices_of_a_report_is_cut(
+    tiny_bids: Callable[..., Path], tmp_path: Path, standardization: str
+) -> None:
+    recipe = RECIPE.model_copy(update={"standardization": standardization})
+    shards, _ = plant_shards([tiny_bids()], tmp_path / "shards", recipe)
+    figure = draw_strips(LIGHT, view=view(shards))
+    figure.canvas.draw()
+    told = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
+    assert UNITS[standardization] in {text.get_text() for text in told}
+    assert max(text.get_window_extent().x1 for text in told) < figure.bbox.x1
 
 
 def test_motion_is_shown_as_it_was_found(tiny_bids: Callable[..., Path], tmp_path: Path) -> None:
