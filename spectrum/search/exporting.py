@@ -20,7 +20,7 @@ from spectrum.search.images import IMAGES_NAME
 from spectrum.search.json_lines import read_json
 from spectrum.search.manifest import versions
 from spectrum.search.result import StudyResult
-from spectrum.search.sealing import told_seal
+from spectrum.search.sealing import opened_lines, told_seal
 from spectrum.search.single import BEGUN_NAME, RESULT_NAME
 from spectrum.search.view import view_study
 from spectrum.targets import Target, read_target
@@ -125,7 +125,7 @@ def _of_study(path: Path) -> _Source:
         chance=best["chance"],
         scheme=floor["scheme"],
         selected=f"selected: {best['selected_by']}{again}",
-        seal=_seal_of_study(path),
+        seal=_seal_of_study(path, line["number"]),
     )
     return _Source(
         told=f"trial {line['number']} of the study {view.manifest['name']}",
@@ -192,13 +192,26 @@ def _score(
     )
 
 
-def _seal_of_study(study: Path) -> str:
+def _seal_of_study(study: Path, trial: int) -> str:
+    """Say who was kept from the search, and what they said of the exported trial, if anything."""
     told = told_seal(study)
     if told is None:
         return "No one was kept from the search, so no score of it is free of its selection."
     if told["opened"] is None:
-        return f"{told['sentence']} Until they are asked, no score is free of selection."
-    return f"{told['sentence']} A refit of this configuration was asked, not these very models."
+        return (
+            f"{told['sentence']} So it was at the export; until they are asked, no score is free "
+            "of selection."
+        )
+    asked = [line["trial"] for line in opened_lines(study)]
+    if asked[0] == trial:
+        return (
+            f"{told['sentence']} A refit of this configuration was asked, not these very models."
+        )
+    return (
+        f"{told['sentence']} That is trial {asked[0]}, not this one, trial {trial}, which was "
+        f"{'asked at a later look' if trial in asked else 'never asked'} and selected when the "
+        "answer was known."
+    )
 
 
 def _wanted(found: _Source, name: str | None) -> list[tuple[Path, Mapping[str, Any]]]:

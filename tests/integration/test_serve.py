@@ -117,6 +117,7 @@ def test_a_broken_image_is_refused_by_name(tab: Tab, image: Path, tmp_path: Path
     _ask(tab, broken)
     assert "cannot be used" in tab.value("document.getElementById('error').textContent")
     assert tab.value("document.querySelectorAll('#problem-list li.error').length") >= 1
+    assert "ends early" in tab.value("document.getElementById('problem-list').innerText")
     assert tab.value("document.getElementById('answer').hidden")
     assert "spectrum-serve-" not in tab.value("document.body.innerText")
 
@@ -126,4 +127,9 @@ def test_a_too_large_image_is_refused_before_it_is_sent(tab: Tab, tmp_path: Path
     large.write_bytes(bytes(2 * 1024**2))
     tab.choose("#image", large)
     tab.wait("document.getElementById('error').textContent.includes('at most 1.0 MiB')")
+    told = tab.value("document.getElementById('error').textContent")
+    assert "has 2.0 MiB" in told
+    assert "--max-mib" in told
     assert tab.value("document.getElementById('go').disabled")
+    assert tab.value("document.getElementById('answer').hidden")
+    assert not [e for e in tab.events if "/predict" in str(e)]

@@ -169,6 +169,11 @@ def test_the_page_escapes_loads_nothing_and_cannot_be_framed(page: Page) -> None
     assert "Access-Control-Allow-Origin" not in headers
 
 
+def test_the_page_says_who_was_sealed_beside_the_score(page: Page) -> None:
+    body = page.ask("GET", "/")[1].decode()
+    assert re.search(r'It scored\.</p>\s*<p id="seal">Sealed and not opened: 2 subjects\.', body)
+
+
 def test_an_unknown_address_is_not_there(page: Page) -> None:
     assert page.ask("GET", "/../etc/passwd")[0] == 404
     assert page.ask("GET", "/predict")[0] == 405
