@@ -117,7 +117,9 @@ def test_a_broken_image_is_refused_by_name(tab: Tab, image: Path, tmp_path: Path
     _ask(tab, broken)
     assert "cannot be used" in tab.value("document.getElementById('error').textContent")
     assert tab.value("document.querySelectorAll('#problem-list li.error').length") >= 1
-    assert "ends early" in tab.value("document.getElementById('problem-list').innerText")
+    told = tab.value("document.getElementById('problem-list').innerText")
+    assert "bad-gzip" in told
+    assert "ended before the end-of-stream marker" in told
     assert tab.value("document.getElementById('answer').hidden")
     assert "spectrum-serve-" not in tab.value("document.body.innerText")
 
