@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -31,13 +32,25 @@ def cut(
     return table, folds
 
 
+@cache
+def paired_record(leak: float) -> FloorRecord:
+    """Return the floor of pairs across data sets; measured once, since nobody changes it."""
+    return floor_of(paired_shards(leak=leak), PAIRED, LODO)
+
+
+@cache
+def event_record(leak: float, scheme: str) -> FloorRecord:
+    """Return the floor of events; measured once."""
+    return floor_of(event_shards(leak=leak), SEEN, scheme)
+
+
 def floor_of(shards: FakeShards, target: Target, scheme: str) -> FloorRecord:
     table, folds = cut(shards, target, scheme)
     return measure_floor(shards, table, folds, target=target, scheme=scheme)
 
 
 def test_a_leak_planted_in_the_air_is_found_by_the_floor_across_data_sets() -> None:
-    record = floor_of(paired_shards(leak=5.0), PAIRED, LODO)
+    record = paired_record(5.0)
     assert record.floor.value > 0.9
     assert record.acquisition["bg_mean"].value > 0.9
     assert record.acquisition["tsnr"].value < 0.8
@@ -52,7 +65,7 @@ def test_a_leak_far_smaller_than_the_spread_of_subjects_is_found_within_pairs() 
     late = np.array([unit.class_index == 1 for unit in table.units])
     spread = abs(air[late].mean() - air[~late].mean()) / air.std()
     assert spread < 0.1
-    assert floor_of(shards, PAIRED, LODO).floor.value > 0.9
+    assert paired_record(5.0).floor.value > 0.9
 
 
 def test_without_a_leak_the_floor_is_at_chance_within_its_interval() -> None:
@@ -64,8 +77,8 @@ def test_without_a_leak_the_floor_is_at_chance_within_its_interval() -> None:
 
 @pytest.mark.parametrize("scheme", [LOSO, LORO])
 def test_a_leak_in_the_air_during_events_is_found_by_the_floor(scheme: str) -> None:
-    found = floor_of(event_shards(leak=3.0), SEEN, scheme)
-    nothing = floor_of(event_shards(leak=0.0), SEEN, scheme)
+    found = event_record(3.0, scheme)
+    nothing = event_record(0.0, scheme)
     assert found.floor.value > 0.9
     assert found.acquisition["event_bg_mean"].value > 0.9
     assert found.floor.p <= 1 / 2**5, "the smallest that five subjects allow"
@@ -82,7 +95,7 @@ def test_the_response_to_an_event_is_scored_beside_the_floor_and_is_no_part_of_i
 
 
 def test_what_defines_the_target_is_named_and_is_never_its_floor() -> None:
-    record = floor_of(paired_shards(leak=0.0), PAIRED, LODO)
+    record = paired_record(0.0)
     assert record.design["run"].score == 1.0
     assert record.design["run"].defines_target
     assert "run" not in record.predictors
@@ -119,7 +132,7 @@ def test_a_design_number_that_is_right_on_all_scored_units_alone_does_not_define
 
 
 def test_the_data_set_is_constant_within_pairs_and_scores_a_half() -> None:
-    record = floor_of(paired_shards(leak=5.0), PAIRED, LODO)
+    record = paired_record(5.0)
     for name in ("dataset", "task", "session"):
         assert record.design[name].score == 0.5
         assert not record.design[name].defines_target
@@ -127,7 +140,7 @@ def test_the_data_set_is_constant_within_pairs_and_scores_a_half() -> None:
 
 
 def test_the_majority_of_a_target_of_events_scores_chance() -> None:
-    record = floor_of(event_shards(leak=0.0), SEEN, LOSO)
+    record = event_record(0.0, LOSO)
     assert record.majority.value == pytest.approx(1 / 3)
     assert record.chance == pytest.approx(1 / 3)
     assert set(record.design) >= {"dataset", "task", "run", "session", "onset_s"}
@@ -135,14 +148,14 @@ def test_the_majority_of_a_target_of_events_scores_chance() -> None:
 
 
 def test_numbers_that_no_fold_can_use_are_named() -> None:
-    record = floor_of(paired_shards(leak=0.0), PAIRED, LODO)
+    record = paired_record(0.0)
     assert "3 of 3 folds" in record.left_out["voxel_x_mm"]
     assert "3 of 3 folds" in record.left_out["num_slices"]
     assert set(record.predictors) == {"bg_mean", "fd_mean", "tsnr"}
 
 
 def test_the_table_of_counts_holds_every_unit() -> None:
-    record = floor_of(paired_shards(leak=0.0), PAIRED, LODO)
+    record = paired_record(0.0)
     assert sum(row["num_units"] for row in record.counts) == 2 * sum(DATASETS.values())
     assert {
         "dataset": "a",
@@ -155,7 +168,7 @@ def test_the_table_of_counts_holds_every_unit() -> None:
 
 
 def test_the_record_is_json_with_the_keys_that_scripts_rely_on() -> None:
-    record = floor_of(paired_shards(leak=5.0), PAIRED, LODO)
+    record = paired_record(5.0)
     told = json.loads(json.dumps(record.to_json(), allow_nan=False))
     assert set(told) >= {
         "target",

@@ -108,6 +108,7 @@ def audit_of(source: Source, target: str, scheme: str) -> TargetAudit:
     return audit_target(source, read_target(target), folds, num_simulations=10)
 
 
+@pytest.mark.slow
 def test_the_data_set_alone_scores_more_on_stage_than_was_ever_published(source: Source) -> None:
     """0.586 against the 0.428 of the best network published on these labels."""
     audit = audit_of(source, "stage", "leave-one-subject-out")

@@ -12,7 +12,7 @@ from tests.unit.model.models import SMALL, drawn_config, stirred
 SHAPE = (6, 5, 7, 10)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(12))
 def test_a_cost_is_that_of_the_model_that_is_built(seed: int) -> None:
     config = drawn_config(seed)
     cost = count_model(config, SHAPE, 3)

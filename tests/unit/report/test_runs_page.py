@@ -24,9 +24,13 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 PNG = b"\x89PNG"
 
 
+RUNS = {("01", "nback", "01"): 11, ("01", "nback", "02"): 13}
+ONE_RUN = {("01", "nback", "01"): 11}
+
+
 @pytest.fixture
 def shards(tiny_bids: Callable[..., Path], tmp_path: Path) -> ShardSet:
-    return plant_shards([tiny_bids()], tmp_path / "shards")[0]
+    return plant_shards([tiny_bids(runs=RUNS)], tmp_path / "shards")[0]
 
 
 def view(shards: ShardSet, index: int = 0) -> RunView:
@@ -91,7 +95,7 @@ def test_no_word_beside_the_slices_of_a_report_is_cut(
 
 def test_motion_is_shown_as_it_was_found(tiny_bids: Callable[..., Path], tmp_path: Path) -> None:
     recipe = RECIPE.model_copy(update={"motion_correction": True})
-    shards, _ = plant_shards([tiny_bids()], tmp_path / "shards", recipe)
+    shards, _ = plant_shards([tiny_bids(runs=ONE_RUN)], tmp_path / "shards", recipe)
     seen = view(shards)
     assert isinstance(seen.motion_V6, np.ndarray)
     assert isinstance(seen.fd_V, np.ndarray)
@@ -166,7 +170,7 @@ def test_only_new_runs_are_drawn_and_figures_of_other_content_go(
 def test_a_figure_is_drawn_again_when_more_is_known_and_kept_when_less_is(
     tiny_bids: Callable[..., Path], tmp_path: Path
 ) -> None:
-    root = tiny_bids(runs={("01", "nback", "01"): 11})
+    root = tiny_bids(runs=ONE_RUN)
     shards, _ = plant_shards([root], tmp_path / "shards")
     (run,) = shards.manifest.runs
     spatial, image = shards.path.parent / ".spatial", next(root.rglob("*_bold.nii.gz"))
@@ -192,7 +196,7 @@ def test_a_figure_is_drawn_again_when_more_is_known_and_kept_when_less_is(
 def test_an_image_that_is_gone_meanwhile_costs_its_picture_and_no_more(
     tiny_bids: Callable[..., Path], tmp_path: Path
 ) -> None:
-    root = tiny_bids()
+    root = tiny_bids(runs=ONE_RUN)
     shards, table = plant_shards([root], tmp_path / "shards")
     sources = sources_of_table(table, RECIPE, shards.path.parent)
     for image in root.rglob("*_bold.nii.gz"):
@@ -213,7 +217,7 @@ def test_a_folder_that_cannot_be_written_to_is_told_in_one_sentence(
 def test_names_from_data_sets_are_text_on_the_page(
     tiny_bids: Callable[..., Path], tmp_path: Path
 ) -> None:
-    shards, _ = plant_shards([tiny_bids("<b>&")], tmp_path / "shards")
+    shards, _ = plant_shards([tiny_bids("<b>&", ONE_RUN)], tmp_path / "shards")
     page = write_run_plots(shards, sources_of_set(shards), tmp_path / "plots")
     text = page.read_text(encoding="utf-8")
     assert html.escape("<b>&") in text

@@ -168,11 +168,19 @@ def test_aliases_do_not_multiply_the_work(tmp_path: Path) -> None:
         read_space_file(file)
 
 
+@pytest.fixture(scope="module")
+def schema() -> jsonschema.Draft202012Validator:
+    """The schema, itself found to be one."""
+    written = space_schema()
+    jsonschema.Draft202012Validator.check_schema(written)
+    return jsonschema.Draft202012Validator(written)
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_every_shipped_space_fits_the_schema(path: Path) -> None:
-    schema = space_schema()
-    jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(read_yaml(path), schema)
+def test_every_shipped_space_fits_the_schema(
+    schema: jsonschema.Draft202012Validator, path: Path
+) -> None:
+    schema.validate(read_yaml(path))
 
 
 @pytest.mark.parametrize(
@@ -190,12 +198,14 @@ def test_every_shipped_space_fits_the_schema(path: Path) -> None:
         {"parameters": {}},
     ],
 )
-def test_the_schema_refuses_what_reading_would(space: dict[str, Any]) -> None:
+def test_the_schema_refuses_what_reading_would(
+    schema: jsonschema.Draft202012Validator, space: dict[str, Any]
+) -> None:
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(space, space_schema())
+        schema.validate(space)
 
 
-def test_the_schema_takes_every_form() -> None:
+def test_the_schema_takes_every_form(schema: jsonschema.Draft202012Validator) -> None:
     space = {
         "name": "t",
         "include": "quickstart.yaml",
@@ -208,4 +218,4 @@ def test_the_schema_takes_every_form() -> None:
         "derive": {"sequences.stride": {"times": "sequences.num_volumes", "by": 0.5}},
         "forbid": [{"model.num_heads": [4], "model.drop_rate": 0.0}],
     }
-    jsonschema.validate(json.loads(json.dumps(space)), space_schema())
+    schema.validate(json.loads(json.dumps(space)))
