@@ -114,7 +114,7 @@ def sets_at_once(folder: Path) -> dict[str, Any]:
 def kills(
     folder: Path, kinds: Sequence[str], num_kills: int, address: str
 ) -> Iterator[dict[str, Any]]:
-    undisturbed = make_undisturbed(folder, address)
+    undisturbed = make_undisturbed(folder)
     for kind in kinds:
         right = num_killed = 0
         for seed in range(num_kills):

@@ -115,16 +115,13 @@ class Undisturbed:
     seconds: float
 
 
-def make_undisturbed(folder: Path, address: str) -> Undisturbed:
+def make_undisturbed(folder: Path) -> Undisturbed:
     """Make a set as the drivers that are killed do; time it once Ray's workers are warm."""
     root = write_runs(folder / "bids" / "ds000002")
-    for name in ("cold", "warm"):
-        with _started(root, folder / name, address) as driver:
-            begin = time.monotonic()
-            assert driver.stdout is not None
-            told = json.loads(driver.stdout.readline())
-            seconds = time.monotonic() - begin
-    return Undisturbed(root, content_of(Path(told["shards"])), seconds)
+    prepare_slowly(root, folder / "cold", seconds=0.0)
+    begin = time.monotonic()
+    result = prepare_slowly(root, folder / "warm")
+    return Undisturbed(root, content_of(result.shards), time.monotonic() - begin)
 
 
 @contextmanager

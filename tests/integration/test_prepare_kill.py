@@ -26,8 +26,8 @@ def address(ray_session: None) -> str:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, address: str) -> Undisturbed:
-    return make_undisturbed(tmp_path_factory.mktemp("undisturbed"), address)
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Undisturbed:
+    return make_undisturbed(tmp_path_factory.mktemp("undisturbed"))
 
 
 def _check_sight(watcher: Watcher, undisturbed: Undisturbed) -> None:

@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,19 @@ FORBIDDEN_CALLS = ("eval", "exec")
 FORBIDDEN_MODULES = ("pickle", "cloudpickle", "dill", "joblib", "shelve")
 
 
-def _names(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+@cache
+def _tree(path: Path) -> ast.Module:
+    """Return a file parsed, once for all tests."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _names(path: Path) -> frozenset[str]:
+    return frozenset(_iter_names(path))
+
+
+def _iter_names(path: Path) -> Iterator[str]:
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -71,10 +83,9 @@ def test_a_file_stays_under_400_lines(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_nothing_reads_pickles_or_runs_text_as_code(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     calls = {
         node.func.id
-        for node in ast.walk(tree)
+        for node in ast.walk(_tree(path))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
     assert not calls & set(FORBIDDEN_CALLS)
@@ -97,7 +108,7 @@ def _documented_parameters(docstring: str) -> set[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_parameters_section_names_only_parameters_of_the_signature(path: Path) -> None:
-    for function in _public_functions(ast.parse(path.read_text(encoding="utf-8"))):
+    for function in _public_functions(_tree(path)):
         arguments = function.args
         known = {
             argument.arg

@@ -272,7 +272,8 @@ def test_nothing_of_the_environment_is_stored(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tests.unit.tracking.test_writer import AimWriter, view_study
+from spectrum.search.view import view_study
+from spectrum.tracking.writer import AimWriter
 study = Path(sys.argv[1])
 AimWriter(study).write_trials(view_study(study), live=True)
 os.kill(os.getpid(), signal.SIGKILL)
@@ -281,8 +282,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 WRITTEN = """
 import sys
 from pathlib import Path
-from tests.unit.tracking.test_writer import write
-print(write(Path(sys.argv[1])))
+from spectrum.search.view import view_study
+from spectrum.tracking.writer import AimWriter
+study = Path(sys.argv[1])
+print(AimWriter(study).write_trials(view_study(study), live=False))
 """
 
 
