@@ -51,6 +51,7 @@ def tab(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
 @pytest.mark.parametrize("width", [1400, 400])
 def test_nothing_is_broken_and_nothing_hangs_over_the_edge(tab: Tab, width: int) -> None:
     screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    tab.call("Emulation.setEmulatedMedia", media="screen")
     tab.call("Emulation.setDeviceMetricsOverride", **screen)
     tab.wait(f"innerWidth == {width}")
     assert tab.value("document.images.length") > 5
@@ -77,7 +78,7 @@ def test_page_and_figures_are_on_the_ground_that_the_reader_prefers(
     tab: Tab, tmp_path: Path, scheme: str
 ) -> None:
     wanted = [{"name": "prefers-color-scheme", "value": scheme}]
-    tab.call("Emulation.setEmulatedMedia", features=wanted)
+    tab.call("Emulation.setEmulatedMedia", media="screen", features=wanted)
     tab.wait(f"matchMedia('(prefers-color-scheme: {scheme})').matches")
     tab.wait("[...document.images].every(image => image.complete)")
     tab.picture(tmp_path / "page.png")
