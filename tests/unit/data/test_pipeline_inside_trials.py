@@ -25,28 +25,10 @@ def shards_root(tmp_path: Path) -> Path:
     return tmp_path / "shards"
 
 
-def test_an_actor_that_holds_every_cpu_can_prepare_without_asking_for_one(
+def test_of_two_trials_that_hold_every_cpu_and_want_the_same_set_one_makes_it(
     root: Path, shards_root: Path
 ) -> None:
-    import ray
-
-    @ray.remote(num_cpus=2)
-    class Trial:
-        def run(self, root: str, shards_root: str) -> PrepareResult:
-            table = index_bids([Path(root)])
-            return prepare(
-                table, RECIPE, shards_root=Path(shards_root), how=Making(cpus_per_run=0.0)
-            )
-
-    trial = Trial.remote()
-    try:
-        result = ray.get(trial.run.remote(str(root), str(shards_root)), timeout=120)
-    finally:
-        ray.kill(trial)
-    assert (result.num_runs, result.reused) == (4, False)
-
-
-def test_of_two_trials_that_want_the_same_set_one_makes_it(root: Path, shards_root: Path) -> None:
+    """Neither asks for a CPU beside those of the trials."""
     import ray
 
     @ray.remote(num_cpus=1)
@@ -66,6 +48,7 @@ def test_of_two_trials_that_want_the_same_set_one_makes_it(root: Path, shards_ro
         for trial in trials:
             ray.kill(trial)
     assert sorted(result.reused for result in results) == [False, True]
+    assert [result.num_runs for result in results] == [4, 4]
     assert results[0].shards == results[1].shards
     assert len(list(shards_root.glob("*/manifest.json"))) == 1
 

@@ -16,12 +16,11 @@ from spectrum.report.shares import Shares
 from spectrum.report.statement_page import write_statement
 from spectrum.report.theme import LIGHT, render
 from spectrum.search.explaining import CHECKS_NAME
-from spectrum.search.statement import build_statement
 from spectrum.search.view import StudyView, view_study
 from tests.unit.report.planted_study import write_study
 from tests.unit.report.test_report_page import Page
 from tests.unit.report.test_reruns import study_with_reruns
-from tests.unit.report.test_statement import planted_view
+from tests.unit.report.test_statement import planted_view, state
 
 PNG = base64.b64encode(b"\x89PNG of a map").decode()
 CHECKS = {
@@ -73,7 +72,7 @@ def test_trials_that_were_run_again_are_a_table_with_every_score(tmp_path: Path)
 
 def test_the_statement_is_its_conclusion_and_a_link(tmp_path: Path) -> None:
     study = planted_view(tmp_path / "study")
-    write_statement(study.path, build_statement(study, [], date="2026-01-05"))
+    write_statement(study.path, state(study, date="2026-01-05"))
     page = page_of(study)
     assert "By the conditions stated beforehand this is" in page.text
     assert "no longer the selected one" not in page.text
@@ -84,7 +83,7 @@ def test_the_statement_is_its_conclusion_and_a_link(tmp_path: Path) -> None:
 
 def test_a_statement_of_another_trial_is_called_old(tmp_path: Path) -> None:
     study = planted_view(tmp_path / "study")
-    write_statement(study.path, build_statement(study, [], date="2026-01-05"))
+    write_statement(study.path, state(study, date="2026-01-05"))
     fewer = replace(study, lines=tuple(line for line in study.lines if line["number"] != 3))
     assert "It is of trial 3, which is no longer the selected one" in page_of(fewer).text
 

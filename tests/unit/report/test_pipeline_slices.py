@@ -80,7 +80,8 @@ def test_where_motion_is_not_known_of_all_dvars_stands_for_it() -> None:
 def test_a_study_beside_its_shards_shows_slices_and_one_without_says_so(
     tiny_bids: Callable[..., Path], tmp_path: Path
 ) -> None:
-    shards, _ = plant_shards([tiny_bids()], tmp_path / "shards")
+    runs = {("01", "nback", "01"): 11, ("01", "nback", "02"): 13}
+    shards, _ = plant_shards([tiny_bids(runs=runs)], tmp_path / "shards")
     folder = write_study(tmp_path / "studies" / "planted", trials=planted_trials()[:2])
     manifest = dict(StudyFolder(folder).read_manifest())
     manifest["data"] = {"content": shards.manifest.content_hash}

@@ -318,7 +318,7 @@ def _begin(path: Path, num_trials: int) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize("num_kills", [5, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_a_study_ends_with_each_trial_once(
     tmp_path: Path, num_kills: int
 ) -> None:

@@ -53,7 +53,7 @@ def test_every_run_is_explained_by_a_fold_that_never_trained_on_it(
     assert sorted(explained) == sorted(2 * [str(run.key) for run in shards.manifest.runs])
 
 
-@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+@pytest.mark.parametrize("plane", ["coronal", "sagittal"])
 def test_the_folder_holds_maps_peaks_checks_and_a_figure(
     tmp_path: Path, shards: ShardSet, plane: str
 ) -> None:
