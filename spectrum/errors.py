@@ -13,6 +13,7 @@ SpectrumError
     TrainingError      a fit broke down: its loss is no longer finite, or a worker was lost
     SearchError        a study cannot be started, resumed or read
     LaunchError        Ray cannot be started or joined
+    StorageError       an object store refuses, does not answer, or holds what is not Spectrum's
 
 A message says what was found, what was expected and what to do.
 """
@@ -31,6 +32,7 @@ __all__ = [
     "ShardError",
     "SidecarError",
     "SpectrumError",
+    "StorageError",
     "TargetError",
     "TrainingError",
 ]
@@ -126,3 +128,7 @@ class SearchError(SpectrumError):
 
 class LaunchError(SpectrumError):
     """Ray cannot be started or joined."""
+
+
+class StorageError(SpectrumError):
+    """An object store refuses, does not answer, or holds what is not Spectrum's."""

@@ -1,8 +1,14 @@
-"""An S3 server on loopback (moto) whose bucket keeps versions, as OpenNeuro's does."""
+"""An S3 server on loopback (moto) whose bucket keeps versions, as OpenNeuro's does.
+
+``python -m tests.s3_server BUCKET`` runs one until it is ended, and prints its address first.
+"""
 
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
+import threading
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,22 +20,47 @@ from moto.server import ThreadedMotoServer
 BUCKET = "openneuro.org"
 
 
+def s3_environment(url: str) -> dict[str, str]:
+    """Return what has a client of S3 ask the server at ``url``."""
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
 @contextmanager
-def s3_server() -> Iterator[str]:
+def s3_process(bucket: str) -> Iterator[str]:
+    """Run a server in a process of its own, which no other's reset empties; yields its address."""
+    command = [sys.executable, "-m", "tests.s3_server", bucket]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.kill()
+
+
+@contextmanager
+def s3_server(bucket: str = BUCKET) -> Iterator[str]:
     """Run the server on a free port; yields its address."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
-    _create_bucket(_client(url))
+    _create_bucket(_client(url), bucket)
     yield url
     server.stop()
 
 
-def _create_bucket(client: Any) -> None:
-    client.create_bucket(Bucket=BUCKET)
-    client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+def _create_bucket(client: Any, bucket: str = BUCKET) -> None:
+    client.create_bucket(Bucket=bucket)
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
 
 
 def _client(url: str) -> Any:
@@ -80,3 +111,13 @@ class ObjectStore:
         request = urllib.request.Request(f"{self.url}/moto-api/reset", method="POST")
         urllib.request.urlopen(request).close()
         _create_bucket(self._client)
+
+
+def main() -> None:
+    with s3_server(sys.argv[1]) as url:
+        print(url, flush=True)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

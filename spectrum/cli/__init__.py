@@ -36,6 +36,7 @@ from spectrum.cli import (
 )
 from spectrum.cli.console import ending_politely, notes, set_quiet
 from spectrum.cli.options import GLOBAL_HELP, LogLevelOption, QuietOption, global_first
+from spectrum.cli.stored import stored_words
 from spectrum.errors import SpectrumError
 
 __all__ = ["app", "main"]
@@ -132,7 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake becomes one sentence and an exit code."""
     _write_any_name()
     try:
-        app(args=list(arguments) if arguments is not None else None)
+        with stored_words(sys.argv[1:] if arguments is None else arguments) as words:
+            app(args=words)
     except SpectrumError as err:
         notes.print(f"spectrum: {err}", markup=False, soft_wrap=True)
         sys.exit(err.exit_code)

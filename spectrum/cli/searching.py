@@ -183,9 +183,15 @@ def _searches(
 ) -> list[tuple[SearchSpace, Path]]:
     """Return the space and folder of each study that is to be run, in turn."""
     from spectrum.search.sealed_each import EACH, plan_each, read_each, write_each
+    from spectrum.storage import address_of
 
     if space.study.sealed != EACH:
         return [(space, folder)]
+    if address_of(folder) is not None:
+        raise SearchError(
+            "--sealed each keeps what its searches have in common in a folder of studies of this "
+            "machine. Give --studies a folder; --shards may be an address."
+        )
     group = plan_each(folder, space, asked.roots)
     if not dry_run:
         if read_each(folder) is not None and not resume:
@@ -225,7 +231,9 @@ def _search_one(
     """Run one study, write its report, and print what it found unless JSON is asked for."""
     from spectrum.launch import ray_at
     from spectrum.report import write_report
+    from spectrum.search.stored import push_study
     from spectrum.search.study import run_study
+    from spectrum.storage import address_of
     from spectrum.tracking import AimTracker, show_study
 
     kept = (
@@ -251,6 +259,8 @@ def _search_one(
         )
     with progress_bar("Drawing", unit="figures") as on_figure_done:
         report = write_report(folder, shards_root=asked.shards, on_figure_done=on_figure_done)
+    if address := address_of(folder):
+        push_study(folder, address)
     shown = show_study(folder)
     told = search_json(result.to_json(), aim_repo=shown.repo, report=report)
     if not asked.as_json:

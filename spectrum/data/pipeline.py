@@ -35,6 +35,7 @@ from spectrum.data.set_plan import (
     publish,
     without_copies,
 )
+from spectrum.data.set_storage import SetStorage
 from spectrum.data.shards import ShardSet, check_environment
 from spectrum.data.single_flight import remove_abandoned_lock, single_flight
 from spectrum.data.store import mark_used
@@ -101,6 +102,8 @@ def prepare(
     else:
         remove_abandoned(selected.root, ".aside-*")
         remove_abandoned_lock(selected.lock)
+    if storage := SetStorage.of(selected.root):
+        storage.keep(found.path)
     mark_used(found.path)
     manifest = found.manifest
     return PrepareResult(
@@ -159,14 +162,19 @@ def _find(plan: SetPlan) -> ShardSet | None:
     """Look for the set; files are read only where a set exists and a digest is not known."""
     if not plan.earlier_sets:
         return None
+    try:
+        return ShardSet.open(plan.folder(plan.inputs.fingerprint(_digests(plan))))
+    except ShardError:
+        return None
+
+
+def _digests(plan: SetPlan) -> dict[str, tuple[str, ...]]:
+    """Return the digests of the runs' files; those that are not known are read."""
     cache = plan.read_cache()
     digests = measured_digests(plan.inputs.digested, cache)
     with suppress(OSError):
         cache.write_new()
-    try:
-        return ShardSet.open(plan.folder(plan.inputs.fingerprint(digests)))
-    except ShardError:
-        return None
+    return digests
 
 
 def _find_or_make(
@@ -179,14 +187,38 @@ def _find_or_make(
         found = _find(plan)
         if found is not None:
             return found, True
-        try:
-            with _earlier_held(plan):
-                return _make_set(plan, how, on_run_done), False
-        except (ShardError, OSError):
-            found = _find(_without_killers(selected, how.retry))
-            if found is None:
-                raise
-            return found, True
+        storage = SetStorage.of(plan.root)
+        if storage is None:
+            return _make_or_find(selected, plan, how, on_run_done)
+        with storage.making(plan.recipe_name):
+            found = _fetch(plan, storage)
+            if found is not None:
+                return found, True
+            made, reused = _make_or_find(selected, plan, how, on_run_done)
+            # Before others may make it.
+            storage.keep(made.path)
+            return made, reused
+
+
+def _make_or_find(
+    selected: SetPlan, plan: SetPlan, how: Making, on_run_done: OnRunDone | None
+) -> tuple[ShardSet, bool]:
+    try:
+        with _earlier_held(plan):
+            return _make_set(plan, how, on_run_done), False
+    except (ShardError, OSError):
+        found = _find(_without_killers(selected, how.retry))
+        if found is None:
+            raise
+        return found, True
+
+
+def _fetch(plan: SetPlan, storage: SetStorage) -> ShardSet | None:
+    """Fetch the set from the store, where another machine has made it."""
+    if not storage.has_any(plan.recipe_name):
+        return None
+    folder = plan.folder(plan.inputs.fingerprint(_digests(plan)))
+    return ShardSet.open(folder) if storage.fetch(folder) else None
 
 
 @contextmanager

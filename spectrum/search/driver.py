@@ -249,7 +249,7 @@ class StudyDriver:
             self._track_end(number, line)
         else:
             self._reruns[number] = line
-        self._folder.drop_state(number)
+        self._folder.forget_state(number)
         del self._live[number]
         self._count(trial)
         self._select()

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from spectrum.config import fingerprint
 from spectrum.errors import SearchError
@@ -28,7 +28,7 @@ from spectrum.search.json_lines import (
 from spectrum.search.locks import is_held, lock_held
 from spectrum.search.trial_json import record_from_json, record_to_json
 
-__all__ = ["SCHEMA_VERSION", "STATE_NAME", "StudyFolder"]
+__all__ = ["BOOK_OF_MIRROR", "SCHEMA_VERSION", "STATE_NAME", "StudyFolder", "TrialStorage"]
 
 SCHEMA_VERSION: Final = 1
 """Version of all files of the folder."""
@@ -43,6 +43,20 @@ SECONDS_NAME: Final = "seconds.json"
 """File beside a trial's state that holds the seconds of its earlier attempts."""
 
 
+BOOK_OF_MIRROR: Final = ".mirror-"
+"""Files of a trial begin so that hold what this machine knows of what is stored."""
+
+
+class TrialStorage(Protocol):
+    """Where trials leave what they made on whatever node, when no disk is shared."""
+
+    def fetch(self, number: int) -> None:
+        """Bring the checkpoints of a trial to its folder here."""
+
+    def forget(self, number: int) -> None:
+        """Remove what an ended trial would have needed to go on."""
+
+
 class StudyFolder:
     """Paths, files and lock of one study.
 
@@ -53,6 +67,11 @@ class StudyFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
+        self._storage: TrialStorage | None = None
+
+    def keep_trials_with(self, storage: TrialStorage) -> None:
+        """Take where trials leave what they made; without it, that is in their folders here."""
+        self._storage = storage
 
     @property
     def exists(self) -> bool:
@@ -229,7 +248,8 @@ class StudyFolder:
             write_json(folder / STATE_NAME / SECONDS_NAME, {"seconds": seconds})
         for path in folder.iterdir():
             if path.is_file():
-                path.unlink()
+                if not path.name.startswith(BOOK_OF_MIRROR):
+                    path.unlink()
             elif path.name != STATE_NAME:
                 shutil.rmtree(path, ignore_errors=True)
         return seconds
@@ -249,6 +269,12 @@ class StudyFolder:
     def drop_state(self, number: int) -> None:
         """Remove the state of a trial that has ended."""
         shutil.rmtree(self.trial(number) / STATE_NAME, ignore_errors=True)
+
+    def forget_state(self, number: int) -> None:
+        """Remove the state of a trial that has just ended, wherever it is."""
+        self.drop_state(number)
+        if self._storage is not None:
+            self._storage.forget(number)
 
     def append_record(
         self, number: int, record: TrialEpochRecord, *, seconds: float = 0.0
@@ -280,10 +306,13 @@ class StudyFolder:
 
     def write_best(self, line: Mapping[str, Any]) -> None:
         """Copy the checkpoints of the best trial, and its line, to ``best/``."""
+        if self._storage is not None:
+            self._storage.fetch(line["number"])
         aside = self.path / ".best"
         shutil.rmtree(aside, ignore_errors=True)
         shutil.copytree(self.trial(line["number"]), aside)
-        (aside / ".tracked").unlink(missing_ok=True)
+        for own in aside.glob(".*"):
+            own.unlink()
         write_json(aside / "trial.json", dict(line))
         shutil.rmtree(self.best, ignore_errors=True)
         aside.rename(self.best)

@@ -23,7 +23,9 @@ from spectrum.errors import ShardError
 from spectrum.records import TrialEpochRecord
 from spectrum.scores import further_metrics
 from spectrum.search.folder import STATE_NAME
+from spectrum.search.stored import CHECKPOINTS_NAME, stored_trial
 from spectrum.search.trials import TrialEnd
+from spectrum.storage import working_copy
 from spectrum.targets import Target
 
 if TYPE_CHECKING:
@@ -39,7 +41,9 @@ class SharedInputs:
 
     ``folds`` is the study's fold manifest, ``trials`` the folder of the trials' own folders,
     ``disk_bytes`` what all shard sets together may take, or None, ``holder`` who keeps the sets
-    that the trials use from being removed by others, or "".
+    that the trials use from being removed by others, or "". ``study_at`` and ``shards_at`` are
+    the addresses of a store, where study and shard sets are on no disk that all nodes share, or
+    "".
     """
 
     table: RunTable
@@ -49,6 +53,19 @@ class SharedInputs:
     trials: Path
     disk_bytes: int | None = None
     holder: str = ""
+    study_at: str = ""
+    shards_at: str = ""
+
+    def on_this_node(self) -> SharedInputs:
+        """Return the same with the folders of this node's own working copies."""
+        here = self
+        if self.shards_at:
+            here = replace(here, shards_root=working_copy(self.shards_at).path)
+        if self.study_at:
+            studies, _, name = self.study_at.rpartition("/")
+            study = working_copy(studies).path / name
+            here = replace(here, trials=study / "trials", folds=study / self.folds.name)
+        return here
 
 
 class StudyObjective:
@@ -60,7 +77,7 @@ class StudyObjective:
     """
 
     def __init__(self, shared: SharedInputs) -> None:
-        self._shared = shared
+        self._shared = shared.on_this_node()
         self._key = ""
         self._fed: FedSequences | None = None
         self._copies: NodeCopies | None = None
@@ -81,22 +98,25 @@ class StudyObjective:
         place = Place.choose(config.training, parallel)
         fed = all_begin(place, f"trial {number}", lambda: self._read(config))
         data = fed.data
-        folds = folds_of_trial(self._shared.folds, data.table, config)
         own = self._shared.trials / str(number)
-        states = StateFolder(path=own / STATE_NAME, begins_again=True)
-        records = yield from fit_trial(
+        stored = stored_trial(own, self._shared.study_at, writes=rank == 0)
+        stored.begin(self._shared.folds)
+        folds = folds_of_trial(self._shared.folds, data.table, config)
+        fitting = fit_trial(
             data,
             folds,
             config,
             parallel=parallel,
-            checkpoints=own / "checkpoints",
-            states=states,
+            checkpoints=own / CHECKPOINTS_NAME,
+            states=StateFolder(path=own / STATE_NAME, begins_again=True),
         )
+        records, unstored = yield from stored.followed(fitting)
         predictions = tuple(p for record in records for p in record.predictions)
+        notes = (fed.choice.note, *(note for record in records for note in record.notes))
         return TrialEnd(
             folds=records,
             metrics=further_metrics(predictions, data.table.classes),
-            notes=(fed.choice.note, *(note for record in records for note in record.notes)),
+            notes=(*notes, unstored) if unstored else notes,
         )
 
     def _read(self, config: TrialConfig) -> FedSequences:

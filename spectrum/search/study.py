@@ -6,20 +6,19 @@ does (``objective``).
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from spectrum.data.folds import write_folds
 from spectrum.data.holders import mark_held
 from spectrum.data.seals import Seal
-from spectrum.errors import LeakageError, SearchError, SpectrumError
+from spectrum.errors import LeakageError, SpectrumError
 from spectrum.search.driver import StudyDriver
-from spectrum.search.first_points import check_sources, enqueued_points, first_trials
+from spectrum.search.first_points import first_trials
 from spectrum.search.folder import StudyFolder
 from spectrum.search.forking import parent_of
 from spectrum.search.held_sets import sets_held
@@ -33,7 +32,7 @@ from spectrum.search.ladders import (
 )
 from spectrum.search.manifest import build_manifest, refuse_change
 from spectrum.search.objective import SharedInputs, StudyObjective
-from spectrum.search.placement import nodes_of_cluster, place_trials, worker_counts
+from spectrum.search.placement import nodes_of_cluster, worker_counts
 from spectrum.search.plan import plan_study
 from spectrum.search.preparation import OnStep, Preparation, prepare_study, tell_no_step
 from spectrum.search.result import StudyResult
@@ -48,17 +47,13 @@ from spectrum.search.sealing import (
 from spectrum.search.selection import best_line
 from spectrum.search.shared_storage import check_nodes_see
 from spectrum.search.space import SearchSpace
+from spectrum.search.starting import check_start
 from spectrum.search.status import StudyStatus
+from spectrum.search.stored import stored_study
 from spectrum.search.tracker import Tracker
+from spectrum.storage import address_of
 
 __all__ = ["StudyResult", "plan_study", "run_study"]
-
-LEFTOVER: Final = re.compile(
-    r"\.lock|(folds|floor|images|sealed)\.json"
-    r"|\.(folds|floor|images|sealed|study)\.json\.(part|\d+)"
-)
-"""Files that a start leaves which failed, or was killed, before study.json: whole ones, and those
-written aside."""
 
 TrackerMaker = Callable[[], Tracker]
 Progress = Callable[[int, int], None]
@@ -110,28 +105,30 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     """
     begin = clock()
     study = StudyFolder(folder)
-    _check_start(study, space, resume=resume, fork=fork)
     data = _Data(roots=roots, shards_root=shards_root, on_step=on_step)
-    with study.locked():
-        check_nodes_see([study.path, shards_root], roots)
-        prepared = _open(study, space, data, num_trials, fork)
-        study.check_files()
-        floor = study.read("floor.json")
-        tracker = make_tracker()
-        driver = _drive(study, space, tracker, num_trials)
-        try:
-            if num_left := driver.num_left:
-                prepared = prepared or _prepare_again(study, space, data, num_left)
-                driver.notes += _climb(study, prepared, on_step)
-                shown = on_status and _with_floor(on_status, floor, ladder_scores(study.path))
-                _run(study, prepared, driver, shards_root, max_concurrent, on_progress, shown)
-            else:
-                driver.notes += [_nothing_left(driver), *_climb_late(study, space, data)]
-        finally:
+    unstored: list[str] = []
+    with stored_study(study, unstored.append):
+        check_start(study, space, resume=resume, fork=fork)
+        with study.locked():
+            check_nodes_see([p for p in (study.path, shards_root) if not address_of(p)], roots)
+            prepared = _open(study, space, data, num_trials, fork)
+            study.check_files()
+            floor = study.read("floor.json")
+            tracker = make_tracker()
+            driver = _drive(study, space, tracker, num_trials)
             try:
-                _close(study, driver)
+                if num_left := driver.num_left:
+                    prepared = prepared or _prepare_again(study, space, data, num_left)
+                    driver.notes += _climb(study, prepared, on_step)
+                    shown = on_status and _with_floor(on_status, floor, ladder_scores(study.path))
+                    _run(study, prepared, driver, shards_root, max_concurrent, on_progress, shown)
+                else:
+                    driver.notes += [_nothing_left(driver), *_climb_late(study, space, data)]
             finally:
-                tracker.close()
+                try:
+                    _close(study, driver)
+                finally:
+                    tracker.close()
     return StudyResult(
         study=study.path,
         lines=driver.lines,
@@ -146,6 +143,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
             *(prepared.notes if prepared else ()),
             *seal_notes(study.path),
             *driver.notes,
+            *unstored,
         ),
     )
 
@@ -165,47 +163,6 @@ def _nothing_left(driver: StudyDriver) -> str:
     return (
         f"{which} trials are done; nothing was run, nor the data compared with those of the study."
     )
-
-
-def _check_start(
-    study: StudyFolder, space: SearchSpace, *, resume: bool, fork: Path | None
-) -> None:
-    """Raise an error where a search cannot begin or go on; nothing was written then."""
-    space.check()
-    enqueued_points(space)
-    _refuse_wrong_start(study, resume=resume, fork=fork)
-    if not study.exists:
-        check_sources(space, fork)
-        place_trials(nodes_of_cluster(), worker_counts(space), space.study.gpus_per_worker)
-
-
-def _refuse_wrong_start(study: StudyFolder, *, resume: bool, fork: Path | None) -> None:
-    if resume and fork is not None:
-        raise SearchError(
-            "A study is forked when it begins, and continued as it is. Give --fork or --resume, "
-            "not both."
-        )
-    if resume and not study.path.is_dir():
-        raise SearchError(
-            f"There is no study at {study.path}. Leave --resume away to begin it, or give the "
-            "name of one that was begun."
-        )
-    if resume and not study.exists:
-        raise SearchError(
-            f"No study was begun at {study.path}: it holds no study.json. Leave --resume away."
-        )
-    if not resume and not _is_free(study):
-        raise SearchError(
-            f"{study.path} exists already. Continue it with --resume, or give this search "
-            "another --name."
-        )
-
-
-def _is_free(study: StudyFolder) -> bool:
-    """Tell whether a study can begin here; a start that failed leaves no more than these files."""
-    if not study.path.is_dir():
-        return True
-    return all(LEFTOVER.fullmatch(path.name) for path in study.path.iterdir())
 
 
 def _open(
@@ -317,6 +274,8 @@ def _run(  # noqa: PLR0913 - the parts of a session, one name each
             trials=study.trials,
             disk_bytes=prepared.space.study.disk_bytes,
             holder=holder,
+            study_at=address_of(study.path) or "",
+            shards_at=address_of(shards_root) or "",
         )
         mark_held(shared.shards_root, holder, prepared.shards.path)
         nodes, settings = nodes_of_cluster(), prepared.space.study

@@ -16,7 +16,9 @@ from spectrum.search.folder import StudyFolder
 from spectrum.search.ladders import ladder_scores
 from spectrum.search.manifest import manifest_differences
 from spectrum.search.sealing import told_seal
+from spectrum.search.stored import remove_stored
 from spectrum.search.view import StudyView, view_study
+from spectrum.storage import address_of
 
 __all__ = ["diff_studies", "list_studies", "remove_study", "show_study"]
 
@@ -84,6 +86,8 @@ def remove_study(folder: Path) -> int:
         raise SearchError(f"{folder} holds no study (study.json), so nothing was removed.")
     with study.locked():
         num_trials = len(list(study.trials.glob("*")))
+        if address := address_of(study.path):
+            remove_stored(address)
         shutil.rmtree(study.path)
     return num_trials
 

@@ -29,6 +29,7 @@ DOORWAYS = {
         "search/pruning.py",
         "search/regret.py",
     ),
+    "pyarrow.fs": ("storage/objects.py",),
     "pyarrow.parquet": ("data/shard_files.py", "data/shards.py"),
     "ray.data": ("data/fan_out.py",),
     "ray.train": ("training/workers.py",),

@@ -1,0 +1,84 @@
+"""Addresses of a store on the command line: each stands for its working copy on this machine.
+
+Not here: how a search keeps its study stored while it runs (``spectrum.search.stored``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from spectrum.cli.console import print_notes
+from spectrum.errors import StorageError
+
+__all__ = ["stored_words"]
+
+ROOT_OPTIONS: Final = ("--studies", "--shards")
+"""What they name is read by a search, which fetches what it needs."""
+
+
+@contextmanager
+def stored_words(words: Sequence[str]) -> Iterator[list[str]]:
+    """Replace addresses by their working copies, and store what was changed there in the end.
+
+    A study is fetched where another machine has gone on with it.
+
+    Parameters
+    ----------
+    words : the command line
+
+    Raises
+    ------
+    StorageError
+        A store refuses or does not answer, or another machine has gone on with a study that was
+        changed here.
+    """
+    studies: dict[Path, str] = {}
+    local = [_local(*pair, studies) for pair in zip(words, ["", *words], strict=False)]
+    try:
+        yield local
+    finally:
+        for folder, address in studies.items():
+            _push(folder, address)
+
+
+def _local(word: str, before: str, studies: dict[Path, str]) -> str:
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    if "://" not in value:
+        return word
+    from spectrum.storage import is_address, working_copy
+
+    if not is_address(value):
+        return word
+    is_root = (option or before) in ROOT_OPTIONS
+    folder = working_copy(value).path if is_root else _folder_of(value, studies)
+    return f"{option}{equals}{folder}"
+
+
+def _folder_of(address: str, studies: dict[Path, str]) -> Path:
+    from spectrum.search.stored import fetch_study, stored_studies
+    from spectrum.storage import working_copy
+
+    above, _, name = address.rstrip("/").rpartition("/")
+    if not above.endswith("/"):
+        folder = working_copy(above).path / name
+        if fetch_study(folder, address):
+            studies[folder] = address
+            return folder
+    copy = working_copy(address)
+    for one in stored_studies(address):
+        studies[copy.path / one] = f"{copy.address}/{one}"
+    return copy.path
+
+
+def _push(folder: Path, address: str) -> None:
+    from spectrum.search.stored import push_study
+
+    if not folder.is_dir():
+        return
+    try:
+        push_study(folder, address)
+    except StorageError as err:
+        print_notes([f"{folder} was not stored. {err}"])

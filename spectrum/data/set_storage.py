@@ -1,0 +1,69 @@
+"""Shard sets in an object store: fetched where this machine lacks one, stored when it is made.
+
+A set is never changed, so it has one generation. Not here: what a store is
+(``spectrum.storage``).
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final
+
+from spectrum.data.owners import folder_written_aside
+from spectrum.storage import Lease, Mirror, ObjectStore, address_of
+
+__all__ = ["SetStorage"]
+
+MAKING: Final = ".making"
+"""Folder of the leases of those who make sets, one a recipe."""
+
+
+class SetStorage:
+    """The sets below an address.
+
+    Parameters
+    ----------
+    store : of the folder of all shard sets
+    place : folder of this machine where sets are made
+    """
+
+    def __init__(self, store: ObjectStore, place: Path) -> None:
+        self._store, self._place = store, place
+
+    @classmethod
+    def of(cls, shards_root: Path) -> SetStorage | None:
+        """Return where the sets of a folder are stored; None where they are here alone."""
+        address = address_of(shards_root)
+        return None if address is None else cls(ObjectStore(address), shards_root)
+
+    def making(self, recipe_name: str) -> AbstractContextManager[None]:
+        """Hold the right to make sets of a recipe in the whole cluster; wait for who has it."""
+        store = self._store.under(f"{MAKING}/{recipe_name}")
+        return Lease(store, place=str(self._place)).held(waits=True)
+
+    def has_any(self, recipe_name: str) -> bool:
+        """Return whether a set of a recipe is stored, whatever its inputs."""
+        return any(name.startswith(f"{recipe_name}-") for name in self._store.folders())
+
+    def fetch(self, folder: Path) -> bool:
+        """Fetch a set to its folder, which is not there yet; return whether it is stored."""
+        mirror = self._mirror(folder.name)
+        if not mirror.has_latest:
+            return False
+        with folder_written_aside(folder) as aside:
+            return self._mirror(folder.name, aside).pull()
+
+    def keep(self, folder: Path) -> None:
+        """Store a set that is here; ask nothing where this machine knows that it is stored."""
+        mirror = self._mirror(folder.name, folder)
+        if not mirror.generation and not mirror.has_latest:
+            mirror.push()
+
+    def _mirror(self, name: str, folder: Path | None = None) -> Mirror:
+        # What stands before the name is of this machine: when a set was used last.
+        return Mirror(
+            folder or self._place / name,
+            self._store.under(name),
+            skips=lambda path: path.startswith("."),
+        )

@@ -1,0 +1,82 @@
+"""Where the working copy of an address lies on this machine, and what address a folder is of."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from spectrum.storage.objects import ObjectStore
+
+__all__ = ["CACHE_VARIABLE", "WorkingCopy", "address_of", "is_address", "working_copy"]
+
+CACHE_VARIABLE: Final = "SPECTRUM_STORAGE_CACHE"
+"""Folder of all working copies; a fast disk of the node's own is best."""
+
+ADDRESS_NAME: Final = ".address"
+
+_ADDRESS: Final = re.compile(r"(s3|gs|gcs|abfs|abfss|hdfs|file)://[^\s?#]+")
+_ODD: Final = re.compile(r"[^A-Za-z0-9.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkingCopy:
+    """A folder of this machine, and the address that it is kept the same as."""
+
+    path: Path
+    address: str
+
+    def store(self) -> ObjectStore:
+        """Open the store of the address."""
+        return ObjectStore(self.address)
+
+
+def is_address(text: str) -> bool:
+    """Return whether a text is the address of a store, and no path.
+
+    Examples
+    --------
+    >>> is_address("s3://lab/studies"), is_address("studies"), is_address("aim://host:53800")
+    (True, False, False)
+    """
+    return _ADDRESS.fullmatch(text) is not None
+
+
+def working_copy(address: str) -> WorkingCopy:
+    """Return the working copy of a folder of studies or shards, made where it is not there.
+
+    The same for the same address, user and machine; nothing is read from the store.
+    """
+    plain = address.rstrip("/")
+    tag = hashlib.sha256(plain.encode()).hexdigest()[:10]
+    path = _cache() / f"{_ODD.sub('-', plain.partition('://')[2]).strip('-')}-{tag}"
+    path.mkdir(parents=True, exist_ok=True)
+    mark = path / ADDRESS_NAME
+    if not mark.is_file():
+        aside = path / f"{ADDRESS_NAME}.{os.getpid()}"
+        aside.write_text(plain, encoding="utf-8")
+        aside.replace(mark)
+    return WorkingCopy(path, plain)
+
+
+def address_of(folder: Path) -> str | None:
+    """Return the address of a folder in a working copy, or of the copy itself; None elsewhere."""
+    absolute = folder.absolute()
+    for above in (absolute, *absolute.parents):
+        mark = above / ADDRESS_NAME
+        if mark.is_file():
+            below = absolute.relative_to(above).as_posix()
+            address = mark.read_text(encoding="utf-8").strip()
+            return address if below == "." else f"{address}/{below}"
+    return None
+
+
+def _cache() -> Path:
+    told = os.environ.get(CACHE_VARIABLE)
+    if told:
+        return Path(told).absolute()
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "spectrum" / "storage"

@@ -1,0 +1,100 @@
+"""A store: contents by name, asked again while it is away, refused where that is no use."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from spectrum.errors import StorageError
+from spectrum.storage import ObjectStore
+from spectrum.storage.objects import Patience
+from tests.gate import Gate, gate_before
+from tests.s3_server import s3_environment
+from tests.unit.storage.conftest import BUCKET
+
+
+@pytest.fixture
+def gate(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    with gate_before(s3_url) as gate:
+        for name, value in s3_environment(gate.url).items():
+            monkeypatch.setenv(name, value)
+        yield gate
+
+
+def test_contents_are_put_got_listed_and_removed_by_name(address: str, tmp_path: Path) -> None:
+    store = ObjectStore(address)
+    content = os.urandom(9 * 2**20)
+    (tmp_path / "big").write_bytes(content)
+    store.put("a/small", b"x")
+    store.put_file("a/b/big", tmp_path / "big")
+
+    assert store.names() == ["a/b/big", "a/small"]
+    assert store.names("a/b") == ["a/b/big"]
+    assert store.folders() == ["a"]
+    assert store.under("a").get("small", max_bytes=10) == b"x"
+    assert store.get_file("a/b/big", tmp_path / "back", max_bytes=len(content)) is not None
+    assert (tmp_path / "back").read_bytes() == content
+    store.remove("a/small")
+    store.remove("a/small")
+    assert store.get("a/small", max_bytes=10) is None
+    assert store.get_file("a/small", tmp_path / "none", max_bytes=10) is None
+
+
+def test_what_is_larger_than_it_may_be_is_not_read(address: str) -> None:
+    store = ObjectStore(address)
+    store.put("latest.json", b"x" * 11)
+
+    assert store.get("latest.json", max_bytes=11) == b"x" * 11
+    with pytest.raises(StorageError, match="larger than 10 bytes"):
+        store.get("latest.json", max_bytes=10)
+
+
+def test_a_store_that_is_away_for_a_while_is_waited_for(gate: Gate) -> None:
+    store = ObjectStore(f"s3://{BUCKET}/away")
+    store.put("before", b"1")
+    gate.close()
+    back = threading.Timer(8.0, gate.open)
+    back.start()
+    begin = time.monotonic()
+    store.put("meanwhile", b"2")
+    assert time.monotonic() - begin > 7.0
+    back.join()
+
+    assert store.names() == ["before", "meanwhile"]
+
+
+def test_a_store_that_stays_away_is_told_with_what_to_do(gate: Gate) -> None:
+    waits: list[float] = []
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        now[0] += seconds
+
+    store = ObjectStore(
+        f"s3://{BUCKET}/gone",
+        patience=Patience(seconds=0.7, clock=lambda: now[0], sleep=sleep),
+    )
+    gate.close()
+
+    with pytest.raises(
+        StorageError, match=r"cannot be read for 0.7 s: .*See that the store answers"
+    ):
+        store.get("x", max_bytes=1)
+    assert waits == [0.5]
+
+
+def test_a_bucket_that_is_not_there_is_refused_at_once(gate: Gate) -> None:
+    with pytest.raises(StorageError, match="Look at the address"):
+        ObjectStore("s3://no-such-bucket/x").put("a", b"")
+
+
+@pytest.mark.parametrize("address", ["s4://bucket/x", "file:///", "bucket/x", "http://host/x"])
+def test_what_is_no_address_is_refused_with_examples(address: str) -> None:
+    with pytest.raises(StorageError, match="Give one such as s3://bucket/folder"):
+        ObjectStore(address)
