@@ -8,7 +8,6 @@ locks, and the marks of what Aim has are of one machine and stay there.
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -60,7 +59,11 @@ Result = TypeVar("Result")
 def is_of_one_machine(path: str) -> bool:
     """Return whether a file of a study is of this machine alone, or stored with its trial."""
     parts = path.split("/")
-    if parts[0] == "ray" or path.endswith(".lock") or any(p.startswith(".") for p in parts):
+    if (
+        parts[0] in ("aim", "ray")
+        or path.endswith(".lock")
+        or any(p.startswith(".") for p in parts)
+    ):
         return True
     return parts[0] == TRIALS and len(parts) > 3 and parts[2] in (STATE_NAME, CHECKPOINTS_NAME)
 
@@ -171,7 +174,7 @@ class StoredTrial:
         self._folder, self._store, self._writes = folder, store, writes
         self._states = _part_of(folder, store, STATE_NAME)
         self._checkpoints = _part_of(folder, store, CHECKPOINTS_NAME)
-        self._following = Following(self._states, every_s=math.inf)
+        self._following = Following(self._states, every_s=None)
 
     def begin(self, folds: Path) -> None:
         """Fetch the fold manifest, and the state that another node left, where they are not here.

@@ -23,7 +23,7 @@ class Beside:
     Parameters
     ----------
     call : may raise a ``SpectrumError``, which is kept and told by ``trouble``
-    every_s : seconds between two calls
+    every_s : seconds between two calls; None is only when poked
     rest_s : seconds between two calls at least, however often it is poked
 
     Attributes
@@ -31,7 +31,9 @@ class Beside:
     trouble : what the last call failed for; "" where it did not
     """
 
-    def __init__(self, call: Callable[[], object], *, every_s: float, rest_s: float = 0.0) -> None:
+    def __init__(
+        self, call: Callable[[], object], *, every_s: float | None, rest_s: float = 0.0
+    ) -> None:
         self._call, self._every_s, self._rest_s = call, every_s, rest_s
         self.trouble = ""
         self._wake, self._ending = threading.Event(), threading.Event()

@@ -28,9 +28,10 @@ class Following:
     Parameters
     ----------
     mirror : nobody else pushes it meanwhile
+    every_s : seconds between two pushes; None is only when poked
     """
 
-    def __init__(self, mirror: Mirror, *, every_s: float = PUSHED_EVERY_S) -> None:
+    def __init__(self, mirror: Mirror, *, every_s: float | None = PUSHED_EVERY_S) -> None:
         self._mirror = mirror
         self._pushing = threading.Lock()
         self._store = mirror.store

@@ -38,6 +38,9 @@ HOPELESS: Final = re.compile(
 )
 """What asking again does not mend, in the words of Arrow, which has no classes for it."""
 
+WRONG_PLACE: Final = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
+"""The same of a disk."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
@@ -203,14 +206,14 @@ class ObjectStore:
                 raise
             except OSError as err:
                 reason = _reason(err)
-                if HOPELESS.search(reason):
+                if isinstance(err, WRONG_PLACE) or HOPELESS.search(reason):
                     raise StorageError(
                         f"{self.address}: {fault}: {reason}. Look at the address, and at what "
                         "this machine's credentials may do there."
                     ) from err
                 if patience.clock() + wait_s > until:
                     raise StorageError(
-                        f"{self.address}: {fault} for {patience.seconds:g} s: {reason}. See that "
+                        f"{self.address}: {fault}{_for(patience.seconds)}: {reason}. See that "
                         "the store answers, and go on with the same command."
                     ) from err
             patience.sleep(wait_s)
@@ -231,6 +234,10 @@ def _opened(address: str) -> tuple[FileSystem, str]:
     if not root.strip("/"):
         raise StorageError(f"{address} names no folder. Give one such as s3://bucket/folder.")
     return system, root.rstrip("/")
+
+
+def _for(seconds: float) -> str:
+    return f" for {seconds:g} s" if seconds else ""
 
 
 def _reason(err: Exception) -> str:

@@ -1,0 +1,240 @@
+"""A study in a store: whichever machine goes on with it, it is the study that it would have been.
+
+Each "machine" has working copies of its own; they share the store alone.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+
+from spectrum.errors import SearchError, StorageError
+from spectrum.search.folder import StudyFolder
+from spectrum.search.stored import (
+    fetch_study,
+    is_of_one_machine,
+    push_study,
+    remove_stored,
+    stored_studies,
+    stored_study,
+    stored_trial,
+)
+from spectrum.storage import ObjectStore, working_copy
+from tests.unit.search.drive import drive
+from tests.unit.search.fakes import ListTracker
+from tests.unit.search.test_driver import lines_of, params_of
+
+Machine = Callable[[str], Path]
+
+
+@pytest.fixture
+def studies(tmp_path: Path) -> str:
+    return f"file://{tmp_path / 'store' / 'studies'}"
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, studies: str) -> Machine:
+    """Become a machine; return the folder of the study there."""
+
+    def become(name: str) -> Path:
+        monkeypatch.setenv("SPECTRUM_STORAGE_CACHE", str(tmp_path / name))
+        return working_copy(studies).path / "s"
+
+    return become
+
+
+def search(folder: Path, num_trials: int) -> list[str]:
+    untold: list[str] = []
+    study = StudyFolder(folder)
+    with stored_study(study, untold.append):
+        drive(folder, num_trials=num_trials, tracker=ListTracker())
+    return untold
+
+
+def test_machines_in_turn_make_the_study_that_one_would_have_made(
+    tmp_path: Path, machine: Machine
+) -> None:
+    drive(tmp_path / "whole", num_trials=9, tracker=ListTracker())
+    for name, num_trials in (("one", 2), ("other", 5), ("one", 7), ("third", 9)):
+        folder = machine(name)
+        assert search(folder, num_trials) == []
+        assert len(lines_of(folder)) == num_trials
+
+    assert params_of(machine("third")) == params_of(tmp_path / "whole")
+    assert [line["value"] for line in lines_of(machine("third"))] == [
+        line["value"] for line in lines_of(tmp_path / "whole")
+    ]
+
+
+def test_a_machine_that_is_lost_takes_no_stored_trial_with_it(
+    tmp_path: Path, machine: Machine, studies: str
+) -> None:
+    drive(tmp_path / "whole", num_trials=5, tracker=ListTracker())
+    folder = machine("lost")
+    search(folder, 3)
+    drive(folder, num_trials=4, tracker=ListTracker())
+    shutil.rmtree(folder)
+
+    other = machine("other")
+    search(other, 5)
+    assert params_of(other) == params_of(tmp_path / "whole")
+
+
+def test_work_that_a_store_missed_is_stored_when_its_machine_goes_on(machine: Machine) -> None:
+    search(machine("one"), 3)
+    drive(machine("one"), num_trials=5, tracker=ListTracker())
+    search(machine("one"), 5)
+    search(machine("other"), 5)
+
+    assert len(lines_of(machine("other"))) == 5
+
+
+def test_two_machines_that_both_went_on_are_told_apart_and_nothing_is_undone(
+    machine: Machine,
+) -> None:
+    search(machine("one"), 3)
+    search(machine("other"), 4)
+    drive(machine("one"), num_trials=5, tracker=ListTracker())
+
+    with pytest.raises(StorageError, match="holds work that was never stored"):
+        search(machine("one"), 6)
+    assert len(lines_of(machine("one"))) == 5
+    search(machine("other"), 6)
+
+
+def test_a_study_in_a_store_is_worked_on_by_one_search_at_a_time(machine: Machine) -> None:
+    folder = machine("one")
+    with (
+        stored_study(StudyFolder(folder), lambda note: None),
+        pytest.raises(SearchError, match="Another search works on"),
+    ):
+        search(folder, 1)
+
+
+def test_a_folder_without_an_address_is_left_as_it_is(tmp_path: Path) -> None:
+    assert search(tmp_path / "plain" / "s", 1) == []
+    assert [path.name for path in (tmp_path / "plain").iterdir()] == ["s"]
+
+
+def test_a_study_is_fetched_listed_changed_and_removed_by_its_address(
+    machine: Machine, studies: str
+) -> None:
+    address = f"{studies}/s"
+    assert not fetch_study(machine("other"), address)
+    search(machine("one"), 2)
+
+    assert stored_studies(studies) == ["s"]
+    folder = machine("other")
+    assert fetch_study(folder, address)
+    (folder / "statement.json").write_text("{}")
+    push_study(folder, address)
+    assert fetch_study(machine("one"), address)
+    assert (machine("one") / "statement.json").read_text() == "{}"
+
+    remove_stored(address)
+    assert ObjectStore(studies).names() == []
+
+
+@pytest.mark.parametrize(
+    ("path", "is_own"),
+    [
+        ("study.json", False),
+        ("optuna.journal", False),
+        ("optuna.journal.lock", True),
+        (".lock", True),
+        ("trials/3/records.jsonl", False),
+        ("trials/3/.tracked", True),
+        ("trials/3/state/ds000002/state.json", True),
+        ("trials/3/checkpoints/ds000002/model.json", True),
+        ("best/checkpoints/ds000002/model.json", False),
+        ("report/index.html", False),
+        ("ray/x", True),
+        ("aim/runs.json", True),
+        (".best/trial.json", True),
+    ],
+)
+def test_what_is_of_one_machine_is_known_by_its_name(path: str, is_own: bool) -> None:
+    assert is_of_one_machine(path) == is_own
+
+
+def _fit(folder: Path, num_epochs: int) -> Generator[int, None, str]:
+    """Go on from the state of a trial, as a fit does."""
+    state = folder / "state" / "fold" / "state.json"
+    begin = int(state.read_text()) if state.is_file() else 0
+    for epoch in range(begin, num_epochs):
+        state.parent.mkdir(parents=True, exist_ok=True)
+        state.write_text(str(epoch + 1))
+        yield epoch
+    weights = folder / "checkpoints" / "fold" / "model.safetensors"
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    weights.write_text(f"after {num_epochs}")
+    return "done"
+
+
+def _run(steps: Generator[int, None, tuple[str, str]]) -> tuple[list[int], tuple[str, str]]:
+    epochs = []
+    try:
+        while True:
+            epochs.append(next(steps))
+    except StopIteration as end:
+        return epochs, end.value
+
+
+def _until(store: ObjectStore, name: str) -> None:
+    until = time.monotonic() + 20
+    while not any(name in one for one in store.names()):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_a_trial_goes_on_from_the_state_that_another_node_stored(
+    machine: Machine, studies: str
+) -> None:
+    address, study = f"{studies}/s", machine("driver")
+    search(study, 1)
+    (study / "folds.json").write_text("{}")
+    push_study(study, address)
+
+    lost = machine("lost") / "trials" / "7"
+    trial = stored_trial(lost, address, writes=True)
+    trial.begin(machine("lost") / "folds.json")
+    assert (machine("lost") / "folds.json").read_text() == "{}"
+    steps = trial.followed(_fit(lost, 5))
+    assert [next(steps), next(steps)] == [0, 1]
+    _until(ObjectStore(address).under("trials/7/state"), "latest.json")
+    steps.close()
+
+    found = machine("other") / "trials" / "7"
+    again = stored_trial(found, address, writes=True)
+    again.begin(study / "folds.json")
+    epochs, result = _run(again.followed(_fit(found, 5)))
+
+    assert epochs[0] in (1, 2)
+    assert epochs[-1] == 4
+    assert result == ("done", "")
+    folder = StudyFolder(study)
+    with stored_study(folder, lambda note: None):
+        folder.forget_state(7)
+    weights = study / "trials" / "7" / "checkpoints" / "fold" / "model.safetensors"
+    assert weights.read_text() == "after 5", "the driver's copy has what another node made"
+    assert ObjectStore(address).names("trials/7/state") == []
+
+
+def test_checkpoints_that_could_not_be_stored_cost_the_trial_a_note(
+    tmp_path: Path, machine: Machine
+) -> None:
+    (tmp_path / "blocked").write_text("a file where the store should be")
+    own = machine("one") / "trials" / "1"
+    trial = stored_trial(own, f"file://{tmp_path / 'blocked'}", writes=True)
+    steps = trial.followed(_fit(own, 1))
+    next(steps)
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+
+    result, trouble = end.value.value
+    assert result == "done"
+    assert "Checkpoints of a trial are in" in trouble
