@@ -241,5 +241,5 @@ def _for(seconds: float) -> str:
 
 
 def _reason(err: Exception) -> str:
-    """Return the words of an error on one line, without Arrow's repetition."""
-    return " ".join(str(err).split())[:300].rstrip(".")
+    """Return the words of an error on one line, without what Arrow says twice."""
+    return " ".join(str(err).partition("; Details:")[0].split())[:300].rstrip(".")
