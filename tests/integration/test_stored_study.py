@@ -18,7 +18,7 @@ from spectrum.cli import main
 from spectrum.storage import ObjectStore
 from tests.gate import Gate, gate_before
 from tests.integration.test_study_whole import RUNS
-from tests.s3_server import s3_environment
+from tests.s3_server import s3_environment, s3_process
 
 BUCKET = "lab"
 STUDIES, SHARDS = f"s3://{BUCKET}/studies", f"s3://{BUCKET}/shards"
@@ -28,19 +28,8 @@ GONE_S = 30.0
 @pytest.fixture
 def gate() -> Iterator[Gate]:
     """An S3 server in a process of its own, behind a gate."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tests.s3_server", BUCKET],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert server.stdout is not None
-    try:
-        with gate_before(server.stdout.readline().strip()) as gate:
-            yield gate
-    finally:
-        server.kill()
-        server.wait()
+    with s3_process(BUCKET) as url, gate_before(url) as gate:
+        yield gate
 
 
 def begin(

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.s3_server import s3_environment, s3_server
+from tests.s3_server import s3_environment, s3_process
 
 BUCKET = "lab-studies"
 
 
 @pytest.fixture(scope="session")
 def s3_url() -> Iterator[str]:
-    with s3_server(BUCKET) as url:
+    with s3_process(BUCKET) as url:
         yield url
 
 
