@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
-from spectrum.errors import StorageError
+from spectrum.errors import SpectrumError, StorageError
 from spectrum.search.folder import BOOK_OF_MIRROR, STATE_NAME, StudyFolder
 from spectrum.search.locks import lock_held
 from spectrum.storage import (
@@ -110,7 +110,7 @@ def stored_study(study: StudyFolder, tell: Callable[[str], None]) -> Iterator[No
             yield
         finally:
             tidying.stop()
-            trouble = trials.fetch_all() or following.close(patience_s=CLOSING_S)
+            trouble = trials.settle() or following.close(patience_s=CLOSING_S)
             if trouble:
                 tell(f"{trouble} {study.path} is complete; --resume stores what is not.")
 
@@ -127,9 +127,7 @@ def fetch_study(folder: Path, address: str) -> bool:
     if not mirror.has_latest:
         return False
     mirror.catch_up()
-    trouble = _Trials(StudyFolder(folder), store).fetch_all()
-    if trouble:
-        raise StorageError(trouble)
+    _Trials(StudyFolder(folder), store).fetch_all()
     return True
 
 
@@ -279,16 +277,27 @@ class _Trials:
                 part.remove(name)
             self._ended.popleft()
 
-    def fetch_all(self) -> str:
-        """Fetch all checkpoints that are stored and not here; return why not, or ""."""
+    def fetch_all(self) -> None:
+        """Fetch all checkpoints that are stored and not here."""
+        for number, part in sorted(self._stored()):
+            if part == CHECKPOINTS_NAME and number.isdecimal():
+                self.fetch(int(number))
+
+    def settle(self) -> str:
+        """Fetch checkpoints, and remove states that no trial needs; return why not, or ""."""
         try:
+            self.fetch_all()
+            stored = self._stored()
+            ended = self._study.read_trials()
+            self._ended.extend(number for number in ended if (str(number), STATE_NAME) in stored)
             self.tidy()
-            for name in self._store.under(TRIALS).folders():
-                if name.isdecimal():
-                    self.fetch(int(name))
-        except StorageError as err:
+        except SpectrumError as err:
             return str(err)
         return ""
+
+    def _stored(self) -> set[tuple[str, ...]]:
+        """Return number and part of what is stored of trials."""
+        return {tuple(name.split("/")[1:3]) for name in self._store.names(TRIALS)}
 
 
 def _mirror(folder: Path, store: ObjectStore) -> Mirror:

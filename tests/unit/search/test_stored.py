@@ -224,6 +224,19 @@ def test_a_trial_goes_on_from_the_state_that_another_node_stored(
     assert ObjectStore(address).names("trials/7/state") == []
 
 
+def test_a_state_that_a_kill_left_of_an_ended_trial_is_removed(
+    machine: Machine, studies: str
+) -> None:
+    address, study = f"{studies}/s", machine("driver")
+    search(study, 2)
+    left = [ObjectStore(address).under(f"trials/{number}/state") for number in (1, 9)]
+    for one in left:
+        one.put("latest.json", b"{}")
+    search(study, 2)
+
+    assert [one.names() for one in left] == [[], ["latest.json"]], "trial 9 has not ended"
+
+
 def test_checkpoints_that_could_not_be_stored_cost_the_trial_a_note(
     tmp_path: Path, machine: Machine
 ) -> None:
