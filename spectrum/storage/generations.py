@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ __all__ = [
     "Book",
     "Look",
     "StoredFile",
+    "digest_of",
     "generation_in",
     "look_at",
     "read_book",
@@ -37,6 +39,8 @@ BOOK_NAME: Final = ".mirror.json"
 """File beside what is mirrored that holds what this machine last pushed or pulled."""
 
 SCHEMA_VERSION: Final = 1
+
+SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +61,35 @@ Look = tuple[int, int, int]
 
 @dataclass(slots=True)
 class Book:
-    """What this machine knows: the last generation it pushed or pulled, and files it has read."""
+    """What this machine knows: the last generation it pushed or pulled, and files it has read.
+
+    ``begun`` is the digest of the generation that it was about to publish, or "": a kill, or a
+    store that goes away, may come when that is done and not yet known.
+    """
 
     generation: int = 0
     files: dict[str, StoredFile] = field(default_factory=dict)
+    begun: str = ""
     seen: dict[str, tuple[Look, StoredFile]] = field(default_factory=dict)
+
+
+def digest_of(generation: int, files: Mapping[str, StoredFile]) -> str:
+    """Return what tells a generation from others of its number."""
+    return fingerprint(_content(generation, files))
 
 
 def told_generation(generation: int, files: Mapping[str, StoredFile]) -> bytes:
     """Return the content of ``latest.json``, with its digest."""
-    content = {
+    content = _content(generation, files)
+    return canonical_json({**content, "digest": fingerprint(content)}).encode()
+
+
+def _content(generation: int, files: Mapping[str, StoredFile]) -> dict[str, Any]:
+    return {
         "schema": SCHEMA_VERSION,
         "generation": generation,
         "files": {path: [stored.sha256, stored.num_bytes] for path, stored in files.items()},
     }
-    return canonical_json({**content, "digest": fingerprint(content)}).encode()
 
 
 def read_book(path: Path) -> Book:
@@ -81,6 +99,7 @@ def read_book(path: Path) -> Book:
         return Book(
             int(told["generation"]),
             {name: StoredFile(*value) for name, value in told["files"].items()},
+            str(told.get("begun", "")),
             {p: ((t, n, i), StoredFile(*s)) for p, ((t, n, i), *s) in told["seen"].items()},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -92,6 +111,7 @@ def write_book(path: Path, book: Book) -> None:
     told = {
         "generation": book.generation,
         "files": {path: [s.sha256, s.num_bytes] for path, s in book.files.items()},
+        "begun": book.begun,
         "seen": {p: [look, s.sha256, s.num_bytes] for p, (look, s) in book.seen.items()},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +128,7 @@ def generation_in(content: bytes) -> tuple[int, dict[str, StoredFile]]:
         raise ValueError("its digest does not fit")
     if told["schema"] != SCHEMA_VERSION:
         raise ValueError(f"schema {told['schema']} where {SCHEMA_VERSION} was expected")
-    files = {_checked(path): StoredFile(*value) for path, value in told["files"].items()}
+    files = {_checked(path): _stored(*value) for path, value in told["files"].items()}
     return int(told["generation"]), files
 
 
@@ -119,6 +139,15 @@ def _checked(path: str) -> str:
     if not is_plain or "\\" in path or "\0" in path or path == BOOK_NAME:
         raise ValueError(f"the path {path!r}, which no folder of Spectrum has")
     return path
+
+
+def _stored(sha256: Any, num_bytes: Any) -> StoredFile:
+    """Return what a generation says of a file; raise ValueError for what names no object."""
+    if not isinstance(sha256, str) or not SHA256.fullmatch(sha256):
+        raise ValueError(f"the digest {str(sha256)[:80]!r}, which is no SHA-256")
+    if not isinstance(num_bytes, int) or num_bytes < 0:
+        raise ValueError(f"the size {str(num_bytes)[:80]!r}")
+    return StoredFile(sha256, num_bytes)
 
 
 def look_at(path: Path) -> Look:

@@ -9,6 +9,7 @@ instead of undoing the first's work.
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 import uuid
@@ -24,6 +25,7 @@ from spectrum.storage.generations import (
     FILES,
     Look,
     StoredFile,
+    digest_of,
     generation_in,
     look_at,
     read_book,
@@ -52,6 +54,9 @@ NUM_LOOKS: Final = 50
 NUM_ATTEMPTS: Final = 5
 """Generations that a reader begins with before it gives up on one that stays."""
 
+PART: Final = re.compile(r"(^|/)\.[0-9a-f]{32}\.part$")
+"""Files that are on their way here."""
+
 Given = TypeVar("Given")
 Found = TypeVar("Found")
 
@@ -71,6 +76,7 @@ class Mirror:
     together : files that say something of each other, read at a moment when none is written; each
         may speak of the others and of all that is written before it
     book : file for what this machine knows; in the folder where None
+    allowed : raises StorageError where this process may not push any more
 
     Attributes
     ----------
@@ -85,8 +91,10 @@ class Mirror:
         skips: Callable[[str], bool] = lambda path: False,
         together: Sequence[str] = (),
         book: Path | None = None,
+        allowed: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder, self.store = folder, store
+        self._allowed = allowed
         self._skips, self._together = skips, tuple(together)
         self._book_path = book or folder / BOOK_NAME
         self._book = read_book(self._book_path)
@@ -104,7 +112,7 @@ class Mirror:
     @property
     def has_latest(self) -> bool:
         """Whether the store holds a generation."""
-        return self._latest_generation() > 0
+        return self._latest()[0] > 0
 
     def push(self, *, anew: bool = False) -> bool:
         """Make the folder the next generation; return whether there was anything to push.
@@ -121,15 +129,15 @@ class Mirror:
         files, contents = self._scanned()
         known = self._book
         if anew:
-            known.generation, known.files = self._latest() or (0, {})
+            known.generation, known.files = self._latest()
         if files == known.files and known.generation:
             return False
-        self._refuse_foreign(self._latest_generation())
+        self._refuse_foreign()
         had = {stored.object_of(path) for path, stored in known.files.items()}
         new = [path for path, stored in files.items() if stored.object_of(path) not in had]
         self._upload({path: files[path] for path in new}, contents)
         # Looked at again: uploads take a while, in which another may have pushed.
-        self._refuse_foreign(self._latest_generation())
+        self._refuse_foreign()
         self._publish(files)
         keeps = {stored.object_of(path) for path, stored in files.items()}
         _at_once(self.store.remove, sorted(had - keeps))
@@ -142,14 +150,14 @@ class Mirror:
         """
         for _ in range(NUM_ATTEMPTS):
             latest = self._latest()
-            if latest is None:
+            if not latest[0]:
                 return False
             try:
                 self._fetch(latest[1])
             except _MovedError:
                 continue
             self._forget_others(latest[1])
-            self._book.generation, self._book.files = latest
+            self._know(*latest)
             write_book(self._book_path, self._book)
             return True
         raise StorageError(
@@ -160,7 +168,7 @@ class Mirror:
     def fetch_one(self, path: str, to: Path) -> bool:
         """Write one file of the last generation somewhere; return whether it has the file."""
         for _ in range(NUM_ATTEMPTS):
-            stored = (self._latest() or (0, {}))[1].get(path)
+            stored = self._latest()[1].get(path)
             if stored is None:
                 return False
             try:
@@ -182,13 +190,15 @@ class Mirror:
         StorageError
             The folder has changes of its own too, so that one of the two would be lost.
         """
-        latest = self._latest_generation()
-        if latest in (0, self._book.generation):
+        latest = self._latest()
+        if self._knows(*latest):
             return False
+        if not latest[0]:
+            return self._begin_anew(yields=yields)
         if not yields and self.folder.is_dir() and self._scanned()[0] and not self.is_pushed:
             raise StorageError(
                 f"{self.folder} holds work that was never stored, and {self.store.address} "
-                f"generation {latest} of another machine, where this one knows "
+                f"generation {latest[0]} of another machine, where this one knows "
                 f"{self._book.generation}. Go on there; or move {self.folder} away and go on here "
                 "from what is stored."
             )
@@ -237,7 +247,11 @@ class Mirror:
             for path in self.folder.rglob("*")
             if path.is_file() and not path.is_symlink()
         )
-        return sorted(path for path in found if path != BOOK_NAME and not self._skips(path))
+        return sorted(path for path in found if not self._is_own(path))
+
+    def _is_own(self, path: str) -> bool:
+        """Tell whether a file is of this machine: another process may be fetching it."""
+        return path == BOOK_NAME or bool(PART.search(path)) or self._skips(path)
 
     def _read_together(self) -> dict[str, bytes]:
         paths = [self.folder / name for name in self._together]
@@ -277,30 +291,64 @@ class Mirror:
 
     def _publish(self, files: dict[str, StoredFile]) -> None:
         generation = self._book.generation + 1
+        self._book.begun = digest_of(generation, files)
+        write_book(self._book_path, self._book)
         self.store.put(LATEST_NAME, told_generation(generation, files))
-        self._book.generation, self._book.files = generation, files
+        self._know(generation, files)
         write_book(self._book_path, self._book)
 
-    def _latest_generation(self) -> int:
-        latest = self._latest()
-        return 0 if latest is None else latest[0]
+    def _know(self, generation: int, files: dict[str, StoredFile]) -> None:
+        self._book.generation, self._book.files, self._book.begun = generation, files, ""
 
-    def _latest(self) -> tuple[int, dict[str, StoredFile]] | None:
+    def _knows(self, generation: int, files: dict[str, StoredFile]) -> bool:
+        """Return whether a generation is the last one of this machine, by what it holds.
+
+        A number alone may be another's: of a study that was removed and begun again, or of two
+        that published at the same moment.
+        """
+        book = self._book
+        if (generation, files) == (book.generation, book.files):
+            return True
+        is_begun = bool(book.begun) and digest_of(generation, files) == book.begun
+        if is_begun:
+            self._know(generation, files)
+            write_book(self._book_path, book)
+        return is_begun
+
+    def _begin_anew(self, *, yields: bool) -> bool:
+        """Take a store that is empty now for a new one, or refuse that."""
+        if not yields:
+            raise StorageError(
+                f"{self.store.address} holds nothing, and this machine knows generation "
+                f"{self._book.generation} of it: it was removed there. Remove {self._book_path} "
+                f"to store {self.folder} again, or the whole folder to begin anew."
+            )
+        self._know(0, {})
+        write_book(self._book_path, self._book)
+        return False
+
+    def _latest(self) -> tuple[int, dict[str, StoredFile]]:
+        """Return number and files of the last generation; 0 and none where there is none."""
         content = self.store.get(LATEST_NAME, max_bytes=MAX_LATEST_BYTES)
         if content is None:
-            return None
+            return 0, {}
         try:
-            return generation_in(content)
+            generation, files = generation_in(content)
+            if own := [path for path in files if self._skips(path)]:
+                raise ValueError(f"the path {own[0]!r}, which is never stored")
+            return generation, files
         except (ValueError, KeyError, TypeError) as err:
             raise StorageError(
                 f"{self.store.address}/{LATEST_NAME} is not what Spectrum wrote: {err}. "
                 "Restore it, or give another address."
             ) from err
 
-    def _refuse_foreign(self, latest: int) -> None:
-        if latest != self._book.generation:
+    def _refuse_foreign(self) -> None:
+        self._allowed()
+        latest = self._latest()
+        if not self._knows(*latest):
             raise StorageError(
-                f"{self.store.address} holds generation {latest}, and this machine knows "
+                f"{self.store.address} holds generation {latest[0]}, and this machine knows "
                 f"{self._book.generation}: another one works on it. Let it end, and go on there "
                 "or, with a copy that is caught up, here."
             )

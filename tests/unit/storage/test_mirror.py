@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from spectrum.errors import StorageError
 from spectrum.storage import Mirror, ObjectStore
+from spectrum.storage.generations import StoredFile, told_generation
 
 Folder = dict[str, bytes]
 
@@ -274,3 +275,115 @@ def test_files_that_belong_together_are_never_of_two_moments(tmp_path: Path) -> 
         writer.over.set()
         writer.join()
     assert mirror.generation > 5
+
+
+def test_another_generation_of_the_same_number_is_not_taken_for_the_own(
+    address: str, tmp_path: Path
+) -> None:
+    one, other = (Mirror(tmp_path / name, ObjectStore(address)) for name in ("one", "other"))
+    _write(one.folder, FIRST)
+    one.push()
+    for name in one.store.names():
+        one.store.remove(name)
+    _write(other.folder, SECOND)
+    other.push()
+    assert one.generation == other.generation
+    _write(one.folder, {**FIRST, "late": b"!"})
+
+    with pytest.raises(StorageError, match="another one works on it"):
+        one.push()
+    _write(one.folder, FIRST)
+    assert one.catch_up()
+    assert _read(one.folder) == SECOND
+
+
+class _GoneWhenWritten(ObjectStore):
+    """A store that writes ``latest.json``, and is away before it can say so."""
+
+    def put(self, name: str, content: bytes) -> None:
+        super().put(name, content)
+        if name == "latest.json":
+            raise StorageError("The store is away.")
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_generation_that_was_published_unknown_to_its_machine_is_its_own(
+    tmp_path: Path, is_killed: bool
+) -> None:
+    address = f"file://{tmp_path / 'store'}"
+    mirror = Mirror(tmp_path / "here", _GoneWhenWritten(address))
+    _write(mirror.folder, FIRST)
+    with pytest.raises(StorageError, match="away"):
+        mirror.push()
+
+    if is_killed:
+        mirror = Mirror(mirror.folder, ObjectStore(address))
+    mirror.store = ObjectStore(address)
+    _write(mirror.folder, SECOND)
+    assert not mirror.catch_up()
+    assert mirror.push()
+    assert Mirror(tmp_path / "there", ObjectStore(address)).pull()
+    assert _read(tmp_path / "there") == SECOND
+
+
+def test_a_store_that_was_emptied_is_told_before_work_begins(tmp_path: Path) -> None:
+    mirror = Mirror(tmp_path / "here", ObjectStore(f"file://{tmp_path / 'store'}"))
+    _write(mirror.folder, FIRST)
+    mirror.push()
+    mirror.store.remove("latest.json")
+
+    with pytest.raises(StorageError, match="it was removed there"):
+        mirror.catch_up()
+    assert not mirror.catch_up(yields=True)
+    assert mirror.push()
+
+
+@pytest.mark.parametrize(
+    ("path", "sha256", "num_bytes"),
+    [
+        ("ray/tuner.pkl", "0" * 64, 1),
+        ("x", "/../../../../lab", 1),
+        ("x", 7, 1),
+        ("x", "0" * 64, "1"),
+    ],
+)
+def test_a_generation_cannot_name_what_is_never_stored_or_another_object(
+    tmp_path: Path, path: str, sha256: str, num_bytes: int
+) -> None:
+    store = ObjectStore(f"file://{tmp_path / 'store'}")
+    store.put("latest.json", told_generation(1, {path: StoredFile(sha256, num_bytes)}))
+    mirror = Mirror(tmp_path / "here", store, skips=lambda path: path.startswith("ray/"))
+
+    with pytest.raises(StorageError, match="not what Spectrum wrote"):
+        mirror.pull()
+    _write(mirror.folder, FIRST)
+    with pytest.raises(StorageError, match="not what Spectrum wrote"):
+        mirror.push(anew=True)
+
+
+def test_what_another_process_is_fetching_is_neither_taken_away_nor_stored(
+    tmp_path: Path,
+) -> None:
+    mirror = Mirror(tmp_path / "here", ObjectStore(f"file://{tmp_path / 'store'}"))
+    _write(mirror.folder, FIRST)
+    mirror.push()
+    there = Mirror(tmp_path / "there", mirror.store)
+    on_its_way = there.folder / "trials" / f".{'0a' * 16}.part"
+    on_its_way.parent.mkdir(parents=True)
+    on_its_way.write_bytes(b"half")
+
+    there.pull()
+    assert on_its_way.read_bytes() == b"half"
+    assert not there.push()
+
+
+def test_who_may_not_push_any_more_does_not(tmp_path: Path) -> None:
+    def refuse() -> None:
+        raise StorageError("Another has the lease.")
+
+    store = ObjectStore(f"file://{tmp_path / 'store'}")
+    mirror = Mirror(tmp_path / "here", store, allowed=refuse)
+    _write(mirror.folder, FIRST)
+    with pytest.raises(StorageError, match="lease"):
+        mirror.push()
+    assert store.names() == []
