@@ -28,7 +28,14 @@ from spectrum.search.json_lines import (
 from spectrum.search.locks import is_held, lock_held
 from spectrum.search.trial_json import record_from_json, record_to_json
 
-__all__ = ["BOOK_OF_MIRROR", "SCHEMA_VERSION", "STATE_NAME", "StudyFolder", "TrialStorage"]
+__all__ = [
+    "BOOK_OF_MIRROR",
+    "SCHEMA_VERSION",
+    "SECONDS_NAME",
+    "STATE_NAME",
+    "StudyFolder",
+    "TrialStorage",
+]
 
 SCHEMA_VERSION: Final = 1
 """Version of all files of the folder."""

@@ -19,7 +19,7 @@ from typing import Any, Final, TextIO
 from spectrum.config.files import parse_json
 from spectrum.errors import SearchError
 
-__all__ = ["is_held", "lock_held"]
+__all__ = ["is_held", "lock_held", "lock_waited_for"]
 
 PATIENCE_S: Final = 0.5
 """A reader that looks whether a lock is held holds it for an instant."""
@@ -49,6 +49,14 @@ def lock_held(path: Path, *, taken: str, remedy: str) -> Iterator[None]:
         file.truncate(0)
         file.write(json.dumps(_this_process()))
         file.flush()
+        yield
+
+
+@contextmanager
+def lock_waited_for(path: Path) -> Iterator[None]:
+    """Hold a lock for this process, however long another has it."""
+    with path.open("a", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

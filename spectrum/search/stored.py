@@ -8,16 +8,18 @@ locks, and the marks of what Aim has are of one machine and stay there.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
 from spectrum.errors import SpectrumError, StorageError
-from spectrum.search.folder import BOOK_OF_MIRROR, STATE_NAME, StudyFolder
-from spectrum.search.locks import lock_held
+from spectrum.search.folder import BOOK_OF_MIRROR, SECONDS_NAME, STATE_NAME, StudyFolder
+from spectrum.search.locks import is_held, lock_held, lock_waited_for
 from spectrum.storage import (
     LATEST_NAME,
     Beside,
@@ -52,6 +54,12 @@ TIDIED_EVERY_S: Final = 10.0
 
 TO_APPEAR_S: Final = 600.0
 
+NUM_AT_ONCE: Final = 8
+"""Trials whose checkpoints are asked for at a time: a study has thousands."""
+
+REPORT: Final = "report/"
+"""What is made anew from the rest of a study, on any machine, and may be given up."""
+
 Record = TypeVar("Record")
 Result = TypeVar("Result")
 
@@ -65,7 +73,9 @@ def is_of_one_machine(path: str) -> bool:
         or any(p.startswith(".") for p in parts)
     ):
         return True
-    return parts[0] == TRIALS and len(parts) > 3 and parts[2] in (STATE_NAME, CHECKPOINTS_NAME)
+    if parts[0] != TRIALS or len(parts) < 4 or parts[3:] == [SECONDS_NAME]:
+        return False
+    return parts[2] in (STATE_NAME, CHECKPOINTS_NAME)
 
 
 @contextmanager
@@ -87,30 +97,31 @@ def stored_study(study: StudyFolder, tell: Callable[[str], None]) -> Iterator[No
         yield
         return
     store = ObjectStore(address)
-    study.path.parent.mkdir(parents=True, exist_ok=True)
-    own = study.path.with_name(f".{study.path.name}.stored")
-    own.touch()
-    with (
-        lock_held(
-            own,
-            taken=f"Another search works on {study.path}",
-            remedy="Wait for it, or give this one another name.",
-        ),
-        Lease(store, place=str(study.path)).held(),
-    ):
-        mirror = _mirror(study.path, store)
-        mirror.catch_up()
-        mirror.sweep()
+    lease = Lease(store, place=str(study.path))
+    with ExitStack() as held:
+        held.enter_context(
+            lock_held(
+                _searched(study.path),
+                taken=f"Another search works on {study.path}",
+                remedy="Wait for it, or give this one another name.",
+            )
+        )
+        with lock_waited_for(_fetched(study.path)):
+            held.enter_context(lease.held())
+            mirror = _mirror(study.path, store, allowed=lease.check)
+            _catch_up(mirror)
+            mirror.sweep()
         following, trials = Following(mirror), _Trials(study, store.with_patience(CLOSING_S))
         study.keep_trials_with(trials)
-        tidying = Beside(trials.tidy, every_s=TIDIED_EVERY_S)
+        tidying = Beside(lambda: trials.tidy(following.taken_s), every_s=TIDIED_EVERY_S)
         following.start()
         tidying.start()
         try:
             yield
         finally:
             tidying.stop()
-            trouble = trials.settle() or following.close(patience_s=CLOSING_S)
+            # First what is here alone: there may be little time to end.
+            trouble = following.close(patience_s=CLOSING_S) or trials.end(following.taken_s)
             if trouble:
                 tell(f"{trouble} {study.path} is complete; --resume stores what is not.")
 
@@ -118,26 +129,37 @@ def stored_study(study: StudyFolder, tell: Callable[[str], None]) -> Iterator[No
 def fetch_study(folder: Path, address: str) -> bool:
     """Fetch a study and its checkpoints where another machine went on; return whether it is there.
 
+    A study that a search of this machine works on is taken as it is here.
+
     Parameters
     ----------
     folder : of its working copy
     """
     store = ObjectStore(address)
-    mirror = _mirror(folder, store)
-    if not mirror.has_latest:
-        return False
-    mirror.catch_up()
-    _Trials(StudyFolder(folder), store).fetch_all()
+    with lock_waited_for(_fetched(folder)):
+        if is_held(_searched(folder)):
+            return folder.is_dir()
+        mirror = _mirror(folder, store)
+        if not mirror.has_latest:
+            return False
+        _catch_up(mirror)
+        _Trials(StudyFolder(folder), store).fetch_all()
     return True
 
 
 def push_study(folder: Path, address: str) -> None:
-    """Store what a command has added to a study; do nothing where it has not."""
+    """Store what a command has added to a study; do nothing where it has not.
+
+    A search of this machine that works on the study stores that too.
+    """
     store = ObjectStore(address)
-    mirror = _mirror(folder, store)
-    if not mirror.is_pushed:
-        with Lease(store, place=str(folder)).held():
-            mirror.push()
+    with lock_waited_for(_fetched(folder)):
+        if is_held(_searched(folder)):
+            return
+        mirror = _mirror(folder, store)
+        if not mirror.is_pushed:
+            with Lease(store, place=str(folder.resolve())).held():
+                mirror.push()
 
 
 def stored_studies(address: str) -> list[str]:
@@ -146,7 +168,8 @@ def stored_studies(address: str) -> list[str]:
     return [
         name
         for name in ObjectStore(address).folders()
-        if fetch_study(copy.path / name, f"{copy.address}/{name}")
+        # A bucket may hold folders named "..", and no study begins with a dot.
+        if not name.startswith(".") and fetch_study(copy.path / name, f"{copy.address}/{name}")
     ]
 
 
@@ -258,55 +281,99 @@ class _Trials:
 
     def __init__(self, study: StudyFolder, store: ObjectStore) -> None:
         self._study, self._store = study, store
-        self._ended: deque[int] = deque()
+        self._ended: deque[tuple[float, int]] = deque()
 
     def fetch(self, number: int) -> None:
-        """Fetch the checkpoints of a trial that another node has trained."""
-        _part_of(self._study.trial(number), self._store, CHECKPOINTS_NAME).catch_up(yields=True)
+        """Fetch the checkpoints of a trial; those that are here count where the store is away."""
+        try:
+            self._fetch_last(number)
+        except StorageError:
+            if not (self._study.trial(number) / CHECKPOINTS_NAME).is_dir():
+                raise
 
     def forget(self, number: int) -> None:
         """Have the state of a trial that has ended removed, when the store is asked next."""
-        self._ended.append(number)
+        self._ended.append((time.monotonic(), number))
 
-    def tidy(self) -> None:
-        """Remove the states of trials that have ended."""
+    def tidy(self, taken_s: float) -> None:
+        """Remove the states of trials whose ends are stored, as of a time of the clock.
+
+        Of another trial the state is all that is left where this machine is lost.
+        """
         brief = self._store.with_patience(0.0)
-        while self._ended:
-            part = brief.under(f"{TRIALS}/{self._ended[0]}/{STATE_NAME}")
+        while self._ended and self._ended[0][0] < taken_s:
+            part = brief.under(f"{TRIALS}/{self._ended[0][1]}/{STATE_NAME}")
             for name in part.names():
                 part.remove(name)
             self._ended.popleft()
 
     def fetch_all(self) -> None:
         """Fetch all checkpoints that are stored and not here."""
-        for number, part in sorted(self._stored()):
-            if part == CHECKPOINTS_NAME and number.isdecimal():
-                self.fetch(int(number))
+        stored = self._stored()
+        numbers = [int(n) for n, part in stored if part == CHECKPOINTS_NAME and n.isdecimal()]
+        with ThreadPoolExecutor(NUM_AT_ONCE) as pool:
+            for _ in pool.map(self._fetch_last, numbers):
+                pass
 
-    def settle(self) -> str:
-        """Fetch checkpoints, and remove states that no trial needs; return why not, or ""."""
+    def end(self, taken_s: float) -> str:
+        """Remove states and fetch checkpoints; return why that could not be done, or ""."""
         try:
+            self._find_left()
+            self.tidy(taken_s)
             self.fetch_all()
-            stored = self._stored()
-            ended = self._study.read_trials()
-            self._ended.extend(number for number in ended if (str(number), STATE_NAME) in stored)
-            self.tidy()
-        except SpectrumError as err:
+        except (SpectrumError, OSError) as err:
             return str(err)
         return ""
+
+    def _find_left(self) -> None:
+        """Find states that a kill left of trials whose end was stored by then."""
+        stored, ended = self._stored(), self._study.read_trials()
+        known = {number for _, number in self._ended}
+        left = [n for n in ended if n not in known and (str(n), STATE_NAME) in stored]
+        self._ended.extendleft((-math.inf, number) for number in left)
+
+    def _fetch_last(self, number: int) -> None:
+        _part_of(self._study.trial(number), self._store, CHECKPOINTS_NAME).catch_up(yields=True)
 
     def _stored(self) -> set[tuple[str, ...]]:
         """Return number and part of what is stored of trials."""
         return {tuple(name.split("/")[1:3]) for name in self._store.names(TRIALS)}
 
 
-def _mirror(folder: Path, store: ObjectStore) -> Mirror:
-    return Mirror(folder, store, skips=is_of_one_machine, together=TOGETHER)
+def _catch_up(mirror: Mirror) -> None:
+    """Catch up with other machines; a report that was made here meanwhile is no work to keep."""
+    changed = mirror.changed()
+    mirror.catch_up(yields=bool(changed) and all(path.startswith(REPORT) for path in changed))
+
+
+def _searched(folder: Path) -> Path:
+    """Return the lock of the search that works on a study of this machine."""
+    return _lock_beside(folder, "stored")
+
+
+def _fetched(folder: Path) -> Path:
+    """Return the lock of the process that fetches or stores a study for a moment."""
+    return _lock_beside(folder, "fetched")
+
+
+def _lock_beside(folder: Path, name: str) -> Path:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = folder.with_name(f".{folder.name}.{name}")
+    lock.touch()
+    return lock
+
+
+def _mirror(
+    folder: Path, store: ObjectStore, *, allowed: Callable[[], None] = lambda: None
+) -> Mirror:
+    return Mirror(folder, store, skips=is_of_one_machine, together=TOGETHER, allowed=allowed)
 
 
 def _part_of(folder: Path, store: ObjectStore, name: str) -> Mirror:
     return Mirror(
         folder / name,
         store.under(f"{TRIALS}/{folder.name}/{name}"),
+        # The driver's, which stores it with the study.
+        skips=lambda path: path == SECONDS_NAME,
         book=folder / f"{BOOK_OF_MIRROR}{name}.json",
     )

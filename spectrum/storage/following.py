@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Final
 
 from spectrum.errors import StorageError
@@ -29,12 +30,17 @@ class Following:
     ----------
     mirror : nobody else pushes it meanwhile
     every_s : seconds between two pushes; None is only when poked
+
+    Attributes
+    ----------
+    taken_s : what was written before this moment of the monotonic clock is stored
     """
 
     def __init__(self, mirror: Mirror, *, every_s: float | None = PUSHED_EVERY_S) -> None:
         self._mirror = mirror
         self._pushing = threading.Lock()
         self._store = mirror.store
+        self.taken_s = 0.0
         self._beside = Beside(self._push_briefly, every_s=every_s, rest_s=REST_S)
 
     def start(self) -> None:
@@ -59,7 +65,7 @@ class Following:
         self._beside.stop()
         try:
             self._push(self._store.with_patience(patience_s))
-        except StorageError as err:
+        except (StorageError, OSError) as err:
             return str(err)
         return ""
 
@@ -69,4 +75,6 @@ class Following:
     def _push(self, store: ObjectStore) -> None:
         with self._pushing:
             self._mirror.store = store
+            begun_s = time.monotonic()
             self._mirror.push()
+            self.taken_s = begun_s

@@ -24,6 +24,7 @@ __all__ = [
     "StoredFile",
     "digest_of",
     "generation_in",
+    "is_of_mirror",
     "look_at",
     "read_book",
     "stored_file",
@@ -41,6 +42,9 @@ BOOK_NAME: Final = ".mirror.json"
 SCHEMA_VERSION: Final = 1
 
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+PART: Final = re.compile(r"(^|/)\.[0-9a-f]{32}\.part$")
+"""Files that are on their way here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,11 @@ def _stored(sha256: Any, num_bytes: Any) -> StoredFile:
     if not isinstance(num_bytes, int) or num_bytes < 0:
         raise ValueError(f"the size {str(num_bytes)[:80]!r}")
     return StoredFile(sha256, num_bytes)
+
+
+def is_of_mirror(path: str) -> bool:
+    """Tell whether a file is the mirror's own: its book, or what is being fetched."""
+    return path == BOOK_NAME or PART.search(path) is not None
 
 
 def look_at(path: Path) -> Look:

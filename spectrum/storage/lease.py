@@ -90,6 +90,16 @@ class Lease:
             renewing.stop()
             self._give_back()
 
+    def check(self) -> None:
+        """Raise StorageError where another has taken the lease, as of a holder that was gone."""
+        told = self._another(self._store.with_patience(BRIEF_S))
+        if told is not None:
+            raise StorageError(
+                f"Another search has taken over {self._store.address} "
+                f"({told.get('place', '?')}, since {told.get('since', '?')}) while this one was "
+                "not heard of. End this one, and go on there."
+            )
+
     def _take(self, *, waits: bool) -> None:
         while (told := self._another(self._store)) is not None:
             if self._is_renewed(told) and not waits:

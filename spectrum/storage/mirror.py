@@ -9,7 +9,6 @@ instead of undoing the first's work.
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 import uuid
@@ -27,6 +26,7 @@ from spectrum.storage.generations import (
     StoredFile,
     digest_of,
     generation_in,
+    is_of_mirror,
     look_at,
     read_book,
     stored_file,
@@ -53,9 +53,6 @@ NUM_LOOKS: Final = 50
 
 NUM_ATTEMPTS: Final = 5
 """Generations that a reader begins with before it gives up on one that stays."""
-
-PART: Final = re.compile(r"(^|/)\.[0-9a-f]{32}\.part$")
-"""Files that are on their way here."""
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -107,7 +104,12 @@ class Mirror:
     @property
     def is_pushed(self) -> bool:
         """Whether the folder is as it was in the last generation that this machine knows."""
-        return self._book.generation > 0 and self._scanned()[0] == self._book.files
+        return self._book.generation > 0 and not self.changed()
+
+    def changed(self) -> set[str]:
+        """Return the files that are not as in the last generation that this machine knows."""
+        files, known = self._scanned()[0], self._book.files
+        return {path for path in {*files, *known} if files.get(path) != known.get(path)}
 
     @property
     def has_latest(self) -> bool:
@@ -247,11 +249,7 @@ class Mirror:
             for path in self.folder.rglob("*")
             if path.is_file() and not path.is_symlink()
         )
-        return sorted(path for path in found if not self._is_own(path))
-
-    def _is_own(self, path: str) -> bool:
-        """Tell whether a file is of this machine: another process may be fetching it."""
-        return path == BOOK_NAME or bool(PART.search(path)) or self._skips(path)
+        return sorted(path for path in found if not is_of_mirror(path) and not self._skips(path))
 
     def _read_together(self) -> dict[str, bytes]:
         paths = [self.folder / name for name in self._together]

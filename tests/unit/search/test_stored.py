@@ -149,6 +149,7 @@ def test_a_study_is_fetched_listed_changed_and_removed_by_its_address(
         ("trials/3/records.jsonl", False),
         ("trials/3/.tracked", True),
         ("trials/3/state/ds000002/state.json", True),
+        ("trials/3/state/seconds.json", False),
         ("trials/3/checkpoints/ds000002/model.json", True),
         ("best/checkpoints/ds000002/model.json", False),
         ("report/index.html", False),
@@ -251,3 +252,82 @@ def test_checkpoints_that_could_not_be_stored_cost_the_trial_a_note(
     result, trouble = end.value.value
     assert result == "done"
     assert "Checkpoints of a trial are in" in trouble
+
+
+def test_a_command_on_the_machine_of_a_running_search_leaves_storing_to_it(
+    machine: Machine, studies: str
+) -> None:
+    folder, address = machine("one"), f"{studies}/s"
+    search(folder, 2)
+    untold: list[str] = []
+    with stored_study(StudyFolder(folder), untold.append):
+        drive(folder, num_trials=3, tracker=ListTracker())
+        assert fetch_study(folder, address)
+        (folder / "report").mkdir()
+        (folder / "report" / "index.html").write_text("three")
+        push_study(folder, address)
+        assert ObjectStore(address).get("lease.json", max_bytes=1000) is not None
+
+    assert untold == []
+    assert fetch_study(machine("other"), address)
+    assert len(lines_of(machine("other"))) == 3
+    assert (machine("other") / "report" / "index.html").read_text() == "three"
+
+
+def test_a_report_that_could_not_be_stored_holds_up_no_later_one(
+    machine: Machine, studies: str
+) -> None:
+    search(machine("one"), 2)
+    other, address = machine("other"), f"{studies}/s"
+    assert fetch_study(other, address)
+    (other / "report").mkdir()
+    (other / "report" / "index.html").write_text("two")
+    search(machine("one"), 3)
+
+    assert fetch_study(machine("other"), address)
+    assert len(lines_of(other)) == 3
+
+
+def test_the_state_of_a_trial_goes_when_its_end_is_stored_and_not_before(
+    machine: Machine, studies: str
+) -> None:
+    folder = machine("one")
+    search(folder, 1)
+    state = ObjectStore(f"{studies}/s/trials/7/state")
+    state.put("latest.json", b"a state")
+    store = Path(studies.removeprefix("file://")) / "s"
+    untold: list[str] = []
+    study = StudyFolder(folder)
+    with stored_study(study, untold.append):
+        study.forget_state(7)
+        (folder / "line").write_text("of the end")
+        (store / "latest.json").write_text("damaged")
+
+    assert "not what Spectrum wrote" in untold[0]
+    assert state.names() == ["latest.json"]
+
+
+def test_checkpoints_that_cannot_be_fetched_keep_no_line_from_being_stored(
+    machine: Machine, studies: str
+) -> None:
+    folder = machine("one")
+    untold: list[str] = []
+    with stored_study(StudyFolder(folder), untold.append):
+        drive(folder, num_trials=2, tracker=ListTracker())
+        damaged = ObjectStore(f"{studies}/s/trials/0/checkpoints")
+        damaged.put("latest.json", b"damaged")
+
+    assert "not what Spectrum wrote" in untold[0]
+    damaged.remove("latest.json")
+    assert fetch_study(machine("other"), f"{studies}/s")
+    assert len(lines_of(machine("other"))) == 2
+
+
+def test_no_folder_of_a_bucket_leads_out_of_the_working_copy(
+    tmp_path: Path, machine: Machine, studies: str
+) -> None:
+    search(machine("one"), 1)
+    ObjectStore(studies).put(".making/latest.json", b"no generation")
+
+    machine("other")
+    assert stored_studies(studies) == ["s"]

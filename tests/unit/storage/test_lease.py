@@ -141,3 +141,14 @@ def test_what_could_not_be_stored_in_the_end_is_said(tmp_path: Path) -> None:
     Mirror(other, store).push()
 
     assert "another one works on it" in following.close(patience_s=0.0)
+
+
+def test_who_was_not_heard_of_and_lost_the_lease_is_told_so(tmp_path: Path) -> None:
+    store, clock = ObjectStore(f"file://{tmp_path / 'store'}"), Clock()
+    lost = _lease(store, "lost", clock)
+    with lost.held():
+        lost.check()
+        store.remove("lease.json")
+        with _lease(store, "other", clock).held(), pytest.raises(StorageError, match="taken over"):
+            lost.check()
+        lost.check()
