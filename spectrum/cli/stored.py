@@ -5,6 +5,7 @@ Not here: how a search keeps its study stored while it runs (``spectrum.search.s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,11 @@ __all__ = ["stored_words"]
 
 ROOT_OPTIONS: Final = ("--studies", "--shards")
 """What they name is read by a search, which fetches what it needs."""
+
+SENT: Final = "submit"
+"""Command whose words are for another machine, which has working copies of its own."""
+
+_WITH_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 
 
 @contextmanager
@@ -35,6 +41,9 @@ def stored_words(words: Sequence[str]) -> Iterator[list[str]]:
         A store refuses or does not answer, or another machine has gone on with a study that was
         changed here.
     """
+    if SENT in words[:3]:
+        yield list(words)
+        return
     studies: dict[Path, str] = {}
     local = [_local(*pair, studies) for pair in zip(words, ["", *words], strict=False)]
     try:
@@ -46,13 +55,13 @@ def stored_words(words: Sequence[str]) -> Iterator[list[str]]:
 
 def _local(word: str, before: str, studies: dict[Path, str]) -> str:
     option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-    if "://" not in value:
+    is_root = (option or before) in ROOT_OPTIONS
+    if not ("://" in value or (is_root and _WITH_SCHEME.match(value))):
         return word
     from spectrum.storage import is_address, working_copy
 
-    if not is_address(value):
+    if not is_root and not is_address(value):
         return word
-    is_root = (option or before) in ROOT_OPTIONS
     folder = working_copy(value).path if is_root else _folder_of(value, studies)
     return f"{option}{equals}{folder}"
 

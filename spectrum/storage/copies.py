@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from spectrum.errors import StorageError
 from spectrum.storage.objects import ObjectStore
 
 __all__ = ["CACHE_VARIABLE", "WorkingCopy", "address_of", "is_address", "working_copy"]
@@ -19,6 +20,7 @@ CACHE_VARIABLE: Final = "SPECTRUM_STORAGE_CACHE"
 ADDRESS_NAME: Final = ".address"
 
 _ADDRESS: Final = re.compile(r"(s3|gs|gcs|abfs|abfss|hdfs|file)://[^\s?#]+")
+_SECRET: Final = re.compile(r"[a-z]+://([^/@]*:[^/]*@)|(s3|gs|gcs)://[^/]*@", re.IGNORECASE)
 _ODD: Final = re.compile(r"[^A-Za-z0-9.-]+")
 
 
@@ -48,18 +50,56 @@ def is_address(text: str) -> bool:
 def working_copy(address: str) -> WorkingCopy:
     """Return the working copy of a folder of studies or shards, made where it is not there.
 
-    The same for the same address, user and machine; nothing is read from the store.
+    The same for the same address, user and machine; nothing is read from the store. Others cannot
+    read in it.
+
+    Raises
+    ------
+    StorageError
+        The address is none, or holds credentials; or the copy cannot be made.
     """
-    plain = address.rstrip("/")
+    plain = _checked(address).rstrip("/")
+    path = _path_of(plain)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+        _mark(path, plain)
+    except OSError as err:
+        raise StorageError(
+            f"{path} cannot be made, the working copy of {plain}: {err.strerror}. Give "
+            f"{CACHE_VARIABLE} a folder of your own with room for studies and shards."
+        ) from err
+    return WorkingCopy(path, plain)
+
+
+def _checked(address: str) -> str:
+    """Return an address that may be told in studies, logs and messages; no other is told here."""
+    if _SECRET.match(address):
+        raise StorageError(
+            "An address holds a user or a password before its @, which would be told in studies "
+            "and logs. Give it without, and credentials by the environment (AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY) or the machine's files."
+        )
+    if not is_address(address):
+        raise StorageError(
+            f"{address.partition('?')[0]!r} is no address of a store. Give one such as "
+            "s3://bucket/folder, gs://bucket/folder or file:///folder, and settings by the "
+            "environment (AWS_ENDPOINT_URL), not after a question mark."
+        )
+    return address
+
+
+def _path_of(plain: str) -> Path:
     tag = hashlib.sha256(plain.encode()).hexdigest()[:10]
-    path = _cache() / f"{_ODD.sub('-', plain.partition('://')[2]).strip('-')}-{tag}"
-    path.mkdir(parents=True, exist_ok=True)
+    return _cache() / f"{_ODD.sub('-', plain.partition('://')[2]).strip('-')}-{tag}"
+
+
+def _mark(path: Path, plain: str) -> None:
     mark = path / ADDRESS_NAME
     if not mark.is_file():
         aside = path / f"{ADDRESS_NAME}.{os.getpid()}"
         aside.write_text(plain, encoding="utf-8")
         aside.replace(mark)
-    return WorkingCopy(path, plain)
 
 
 def address_of(folder: Path) -> str | None:

@@ -68,7 +68,10 @@ class ObjectStore:
     def __init__(self, address: str, *, patience: Patience | None = None) -> None:
         self.address = address.rstrip("/")
         self._patience = patience or Patience()
-        self._system, self._root = _opened(self.address)
+        # Asked as well: the region of a bucket is looked up.
+        self._system, self._root = self._asked(
+            lambda: _opened(self.address), "it cannot be opened"
+        )
 
     def under(self, name: str) -> ObjectStore:
         """Return the store of the contents whose names begin with ``name/``."""
@@ -226,7 +229,7 @@ def _opened(address: str) -> tuple[FileSystem, str]:
 
     try:
         system, root = FileSystem.from_uri(address)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, ValueError) as err:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as err:
         raise StorageError(
             f"{address} is no address of a store: {_reason(err)}. Give one such as "
             "s3://bucket/folder, gs://bucket/folder or file:///folder."
