@@ -94,6 +94,11 @@ def _path_of(plain: str) -> Path:
     return _cache() / f"{_ODD.sub('-', plain.partition('://')[2]).strip('-')}-{tag}"
 
 
+def _is_copy(folder: Path, address: str) -> bool:
+    """Tell whether a folder was marked here: one that came from elsewhere may name any address."""
+    return is_address(address) and _path_of(address).resolve() == folder.resolve()
+
+
 def _mark(path: Path, plain: str) -> None:
     mark = path / ADDRESS_NAME
     if not mark.is_file():
@@ -110,6 +115,8 @@ def address_of(folder: Path) -> str | None:
         if mark.is_file():
             below = absolute.relative_to(above).as_posix()
             address = mark.read_text(encoding="utf-8").strip()
+            if not _is_copy(above, address):
+                return None
             return address if below == "." else f"{address}/{below}"
     return None
 

@@ -217,7 +217,7 @@ def test_a_trial_goes_on_from_the_state_that_another_node_stored(
     assert epochs[0] in (1, 2)
     assert epochs[-1] == 4
     assert result == ("done", "")
-    folder = StudyFolder(study)
+    folder = StudyFolder(machine("driver"))
     with stored_study(folder, lambda note: None):
         folder.forget_state(7)
     weights = study / "trials" / "7" / "checkpoints" / "fold" / "model.safetensors"

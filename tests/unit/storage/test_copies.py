@@ -50,3 +50,23 @@ def test_a_cache_that_cannot_be_made_is_told_with_what_to_do(
     monkeypatch.setenv("SPECTRUM_STORAGE_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(StorageError, match="SPECTRUM_STORAGE_CACHE"):
         working_copy("s3://lab/studies")
+
+
+def test_a_folder_from_elsewhere_is_sent_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPECTRUM_STORAGE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / ".address").write_text("s3://elsewhere/studies")
+
+    assert address_of(tmp_path / "studies") is None
+
+
+def test_a_cache_that_is_a_link_is_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "cache").symlink_to(tmp_path / "disk")
+    monkeypatch.setenv("SPECTRUM_STORAGE_CACHE", str(tmp_path / "cache"))
+    folder = working_copy("s3://lab/studies").path / "joint"
+
+    assert address_of(folder) == address_of(folder.resolve()) == "s3://lab/studies/joint"
