@@ -126,24 +126,26 @@ def stored_study(study: StudyFolder, tell: Callable[[str], None]) -> Iterator[No
                 tell(f"{trouble} {study.path} is complete; --resume stores what is not.")
 
 
-def fetch_study(folder: Path, address: str) -> bool:
-    """Fetch a study and its checkpoints where another machine went on; return whether it is there.
+def fetch_study(folder: Path, address: str, *, checkpoints: bool = True) -> bool:
+    """Fetch a study where another machine went on with it; return whether it is there.
 
     A study that a search of this machine works on is taken as it is here.
 
     Parameters
     ----------
     folder : of its working copy
+    checkpoints : whether its trials' are fetched too
     """
     store = ObjectStore(address)
     with lock_waited_for(_fetched(folder)):
         if is_held(_searched(folder)):
             return folder.is_dir()
         mirror = _mirror(folder, store)
-        if not mirror.has_latest:
+        if not mirror.holds("study.json"):
             return False
         _catch_up(mirror)
-        _Trials(StudyFolder(folder), store).fetch_all()
+        if checkpoints:
+            _Trials(StudyFolder(folder), store).fetch_all()
     return True
 
 
@@ -165,11 +167,12 @@ def push_study(folder: Path, address: str) -> None:
 def stored_studies(address: str) -> list[str]:
     """Return the names of the studies below an address, and fetch those to its working copy."""
     copy = working_copy(address)
+    # A bucket may hold folders named "..", and no study begins with a dot.
+    names = [name for name in ObjectStore(address).folders() if not name.startswith(".")]
     return [
         name
-        for name in ObjectStore(address).folders()
-        # A bucket may hold folders named "..", and no study begins with a dot.
-        if not name.startswith(".") and fetch_study(copy.path / name, f"{copy.address}/{name}")
+        for name in names
+        if fetch_study(copy.path / name, f"{copy.address}/{name}", checkpoints=False)
     ]
 
 

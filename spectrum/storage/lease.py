@@ -33,6 +33,9 @@ WATCHED_S: Final = 35.0
 
 LOOK_S: Final = 1.0
 
+SETTLED_S: Final = 0.5
+"""Seconds after which who wrote at the same moment has written."""
+
 BRIEF_S: Final = 5.0
 """Seconds for which a renewal asks; the next one asks again."""
 
@@ -101,13 +104,21 @@ class Lease:
             )
 
     def _take(self, *, waits: bool) -> None:
+        while True:
+            self._wait_for_others(waits=waits)
+            self._write(self._store)
+            # Of two that found nobody at the same moment, the later one has it.
+            self._sleep(SETTLED_S)
+            if self._another(self._store) is None:
+                return
+
+    def _wait_for_others(self, *, waits: bool) -> None:
         while (told := self._another(self._store)) is not None:
             if self._is_renewed(told) and not waits:
                 raise StorageError(
                     f"Another search works on {self._store.address} ({told.get('place', '?')}, "
                     f"since {told.get('since', '?')}). Wait for it, or give this one another name."
                 )
-        self._write(self._store)
 
     def _another(self, store: ObjectStore) -> dict[str, Any] | None:
         """Return what another place's lease says; None where there is none, or a damaged one."""

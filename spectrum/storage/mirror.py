@@ -111,6 +111,11 @@ class Mirror:
         files, known = self._scanned()[0], self._book.files
         return {path for path in {*files, *known} if files.get(path) != known.get(path)}
 
+    def holds(self, path: str) -> bool:
+        """Return whether the last generation in the store has a file."""
+        latest = self._latest()
+        return latest is not None and path in latest[1]
+
     @property
     def has_latest(self) -> bool:
         """Whether the store holds a generation."""

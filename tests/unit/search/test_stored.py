@@ -51,6 +51,8 @@ def search(folder: Path, num_trials: int) -> list[str]:
     untold: list[str] = []
     study = StudyFolder(folder)
     with stored_study(study, untold.append):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "study.json").write_text("{}")
         drive(folder, num_trials=num_trials, tracker=ListTracker())
     return untold
 
@@ -314,6 +316,7 @@ def test_checkpoints_that_cannot_be_fetched_keep_no_line_from_being_stored(
     untold: list[str] = []
     with stored_study(StudyFolder(folder), untold.append):
         drive(folder, num_trials=2, tracker=ListTracker())
+        (folder / "study.json").write_text("{}")
         damaged = ObjectStore(f"{studies}/s/trials/0/checkpoints")
         damaged.put("latest.json", b"damaged")
 
