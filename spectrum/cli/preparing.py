@@ -55,7 +55,7 @@ def making_shards(
     kept = f"Finished runs are kept in {shards}; the same command goes on from there."
     with (
         ending_politely(kept),
-        nullcontext() if is_made else local_ray(num_cpus=cpus),
+        nullcontext() if is_made else local_ray(num_cpus=cpus, kept=kept),
         progress_bar("Preparing", unit="runs") as on_run_done,
     ):
         yield on_run_done

@@ -242,7 +242,7 @@ def _search_one(
     )
     with (
         ending_politely(kept),
-        ray_at(asked.address, num_cpus=asked.cpus, insecure=asked.insecure),
+        ray_at(asked.address, num_cpus=asked.cpus, insecure=asked.insecure, kept=kept),
         live_search() as show,
     ):
         result = run_study(

@@ -97,7 +97,7 @@ def train(
     kept = f"Epochs that ended are kept in {out}; go on with --resume."
     with (
         ending_politely(kept),
-        local_ray(num_cpus=cpus),
+        local_ray(num_cpus=cpus, kept=kept),
         steps_bar() as show,
     ):
         result = train_single(

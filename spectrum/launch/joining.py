@@ -21,6 +21,7 @@ from spectrum.launch.guards import (
     token_to_send,
 )
 from spectrum.launch.guards import state_folder as own_folder
+from spectrum.launch.heads import address_of_head, head_watched
 from spectrum.launch.local import local_ray
 from spectrum.launch.session import connect
 
@@ -40,10 +41,14 @@ OPENS: Final = (
     "studies and models"
 )
 
+AFTER_LOSS: Final = (
+    "Start the cluster again, after spectrum cluster down where spectrum cluster up began it."
+)
+
 
 @contextmanager
 def ray_at(
-    address: str | None, *, num_cpus: int | None = None, insecure: bool = False
+    address: str | None, *, num_cpus: int | None = None, insecure: bool = False, kept: str = ""
 ) -> Iterator[None]:
     """Join the cluster at an address, or start Ray here where there is none.
 
@@ -52,20 +57,23 @@ def ray_at(
     address : as in ``joined_ray``, or None
     num_cpus : of a Ray that is started here; None takes all
     insecure : join a cluster that demands no token too
+    kept : a sentence for when the head is lost: what is kept, and how to go on
     """
     if address is None:
-        with local_ray(num_cpus=num_cpus):
+        with local_ray(num_cpus=num_cpus, kept=kept):
             yield
     else:
-        with joined_ray(address, insecure=insecure):
+        with joined_ray(address, insecure=insecure, kept=kept):
             yield
 
 
 @contextmanager
 def joined_ray(
-    address: str, *, insecure: bool = False, state_folder: Path | None = None
+    address: str, *, insecure: bool = False, state_folder: Path | None = None, kept: str = ""
 ) -> Iterator[None]:
     """Join a cluster for the length of a ``with`` block, from one of its machines.
+
+    Where the cluster loses its head, this process ends with a sentence.
 
     Parameters
     ----------
@@ -73,6 +81,7 @@ def joined_ray(
         cluster up``, or of the Ray that was started on this machine
     insecure : join a cluster that demands no token too
     state_folder : folder of the token; None is ``~/.spectrum``
+    kept : as in ``ray_at``
 
     Raises
     ------
@@ -89,14 +98,16 @@ def joined_ray(
         _check_demands(address, token, insecure=insecure)
     with _addressed(address):
         _join(address)
-        try:
-            if address == AUTO:
-                _check_demands(_found_address(), token, insecure=insecure)
-            yield
-        finally:
-            import ray
+        # Without a head, a shutdown does not come back either.
+        with head_watched(f"{AFTER_LOSS} {kept}"):
+            try:
+                if address == AUTO:
+                    _check_demands(address_of_head(), token, insecure=insecure)
+                yield
+            finally:
+                import ray
 
-            ray.shutdown()
+                ray.shutdown()
 
 
 def _check_demands(address: str, token: str | None, *, insecure: bool) -> None:
@@ -135,13 +146,6 @@ def _join(address: str) -> None:
             "machine of the cluster, with the cluster's token, or send it there with spectrum "
             "submit."
         ) from err
-
-
-def _found_address() -> str:
-    """Return where the cluster is that Ray found by itself."""
-    import ray
-
-    return str(ray.get_runtime_context().gcs_address)
 
 
 def _open_text(address: str) -> str:

@@ -19,6 +19,7 @@ from spectrum.launch.guards import (
     require_token,
 )
 from spectrum.launch.guards import state_folder as own_folder
+from spectrum.launch.heads import head_watched
 from spectrum.launch.session import connect
 
 __all__ = ["available_cpus", "local_ray"]
@@ -31,6 +32,8 @@ TOO_SLOW: Final = "timed out during startup"
 """What Ray 2 says of a node that is not ready within 30 s (``ray._private.node.Node``)."""
 
 TO_END_S: Final = 5.0
+
+AFTER_LOSS: Final = "Look for want of memory, or for a kill from outside, and start again."
 
 
 def available_cpus() -> int:
@@ -47,8 +50,11 @@ def local_ray(
     object_store_gib: float | None = None,
     dashboard: bool = False,
     state_folder: Path | None = None,
+    kept: str = "",
 ) -> Iterator[None]:
     """Start Ray on this machine for the length of a ``with`` block.
+
+    Where it loses its head, this process ends with a sentence.
 
     Parameters
     ----------
@@ -56,6 +62,7 @@ def local_ray(
     object_store_gib : GiB of shared memory; None leaves Ray's own share of the machine
     dashboard : whether the State API runs (loopback, token)
     state_folder : folder of the token; None is ``~/.spectrum``
+    kept : a sentence for when the head is lost: what is kept, and how to go on
 
     Raises
     ------
@@ -68,7 +75,8 @@ def local_ray(
         _start(num_cpus or available_cpus(), object_store_gib, dashboard=dashboard)
         logger.info("Ray runs here with %s CPUs.", num_cpus or available_cpus())
         try:
-            yield
+            with head_watched(f"{AFTER_LOSS} {kept}"):
+                yield
         finally:
             import ray
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import psutil
 
-__all__ = ["SIGNALS", "noted_signals"]
+__all__ = ["SIGNALS", "leave", "noted_signals"]
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """Slurm sends SIGUSR1 some time before the end of a job that asks for it (``--signal``)."""
@@ -60,11 +60,18 @@ def noted_signals(note: Callable[[int], None]) -> Iterator[Callable[[], None]]:
             signal.signal(number, handler)
 
 
-def _leave(number: int) -> None:
-    """End this process and the Ray that it started; one that it joined has no children here."""
+def leave(sentence: str, code: int) -> None:
+    """End this process, whatever it is at, and all that it started; one sentence is told.
+
+    A Ray that it started goes too; one that it joined has no children here.
+    """
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             process.kill()
+    os.write(2, f"{sentence}\n".encode())
+    os._exit(code)
+
+
+def _leave(number: int) -> None:
     name = signal.Signals(number).name
-    os.write(2, f"Stopped by {name}; Ray did not answer. Continue with --resume.\n".encode())
-    os._exit(128 + number)
+    leave(f"Stopped by {name}; Ray did not answer. Continue with --resume.", 128 + number)

@@ -3,8 +3,8 @@
     python -m tests.benchmarks.cycles --cycles 30 --trials 40 --json
 
 A study of real small trainings, one trial at a time, so that its proposals depend on no clock:
-once undisturbed, and once with its driver ended by SIGKILL at random moments until it has been
-killed so many times. ``ours`` counts the trials whose line in the record differs (all but seconds
+once with its driver ended by SIGKILL at random moments until it has been killed so many times, and
+once undisturbed. ``ours`` counts the trials whose line in the record differs (all but seconds
 and times), and what is left of the killed study's processes, open files and shared memory at most
 two minutes after its end; ``peer`` is what there may be. Processes are known by a mark in their
 environment; that the mark is seen at all is told by the count just after a kill.
@@ -98,9 +98,10 @@ def compare(folder: Path, num_trials: int, num_kills: int) -> Iterator[dict[str,
     whole, killed = (
         KillableStudy(folder / name, root, num_trials, at_once=1) for name in ("whole", "killed")
     )
-    whole.finish()
     before = set(SHARED_MEMORY.iterdir())
     num_done, num_seen = disturbed(killed, num_kills, seed=0)
+    # Last, so that what the kills left has this time to end.
+    whole.finish()
     unlike = differing(results(whole.path), results(killed.path))
     case = f"{num_done} times started, killed, resumed"
     yield row(f"{case}: trials not as undisturbed, of {num_trials}", len(unlike), trials=unlike)

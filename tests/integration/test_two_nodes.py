@@ -44,16 +44,24 @@ class Commands:
     home: Path
 
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        program = self.begin(*arguments, **environment)
+        try:
+            printed, noted = program.communicate(timeout=500)
+        finally:
+            program.kill()
+        return subprocess.CompletedProcess(arguments, program.returncode, printed, noted)
+
+    def begin(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         own = {"HOME": str(self.home), "PYTHONPATH": str(CHECKOUT), "PATH": path}
-        return subprocess.run(
+        return subprocess.Popen(
             [sys.executable, "-c", "from spectrum.cli import main; main()", *arguments],
             env=kept | own | environment,
             cwd=self.home,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=500,
         )
 
 
