@@ -47,7 +47,13 @@ FAULTS: Final = (
         (f"{SEARCH}/test_kill_points.py",),
         (f"{WHOLE}/test_study_kill.py",),
     ),
-    Fault("F5", "SIGKILL of the head", gap="no test kills the GCS under a search"),
+    Fault(
+        "F5",
+        "SIGKILL of the head",
+        ("tests/unit/launch/test_heads.py",),
+        ("tests/faults/test_head_loss.py",),
+        gap="a head that hangs",
+    ),
     Fault(
         "F6",
         "SIGINT, SIGTERM, SIGUSR1",
@@ -160,7 +166,12 @@ FAULTS: Final = (
             "tests/unit/training/test_resume.py::test_damage_anywhere_is_refused_or_the_state_before_is_taken",
         ),
     ),
-    Fault("F29", "64 MiB of shared memory", gap="no test runs in so little shared memory"),
-    Fault("F30", "50 cycles of start, kill, resume", gap="tests/benchmarks/cycles.py does 30"),
+    Fault("F29", "64 MiB of shared memory", full=("tests/faults/test_shared_memory.py",)),
+    Fault(
+        "F30",
+        "50 cycles of start, kill, resume",
+        full=("tests/faults/test_cycles.py",),
+        gap="more than 5 cycles; tests/benchmarks/cycles.py does 30",
+    ),
 )
 """In the order of their numbers."""

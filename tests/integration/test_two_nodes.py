@@ -23,6 +23,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 CHECKOUT = Path(__file__).parents[2]
 RUNS = {(f"0{s}", TASK, f"0{r}"): 16 + s for s in (1, 2, 3) for r in (1, 2)}
 
+MAIN = "from spectrum.cli import main; main()"
+
 SPACE = {
     "name": "both",
     "base": {
@@ -39,9 +41,10 @@ SPACE = {
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """Runs spectrum as a user whose home is a folder."""
+    """Runs spectrum as a user whose home is a folder; ``before`` is what runs the command."""
 
     home: Path
+    before: tuple[str, ...] = ()
 
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         program = self.begin(*arguments, **environment)
@@ -56,7 +59,7 @@ class Commands:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         own = {"HOME": str(self.home), "PYTHONPATH": str(CHECKOUT), "PATH": path}
         return subprocess.Popen(
-            [sys.executable, "-c", "from spectrum.cli import main; main()", *arguments],
+            [*self.before, sys.executable, "-c", MAIN, *arguments],
             env=kept | own | environment,
             cwd=self.home,
             stdout=subprocess.PIPE,
