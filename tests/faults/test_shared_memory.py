@@ -33,6 +33,7 @@ def spectrum(tmp_path: Path) -> Commands:
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_search_of_trials_of_two_workers_ends_in_64_mib_of_shared_memory(
     spectrum: Commands, tiny_bids: Callable[..., Path]
 ) -> None:
