@@ -83,8 +83,8 @@ class Case:
             f"{self.num_subjects} subjects a data set"
         )
 
-    def seeds(self, at_most: int | None) -> range:
-        return range(1, 1 + min(self.num_seeds, at_most or self.num_seeds))
+    def seeds(self, asked: range) -> range:
+        return range(asked.start, min(1 + self.num_seeds, asked.stop))
 
     def config(self, seed: int) -> SimulationConfig:
         return SimulationConfig(
@@ -182,12 +182,10 @@ def side(case: Case, seed: int) -> str:
     return dissociate_reversal(seen, learnt, case.seen).found
 
 
-def told_apart(
-    cases: Sequence[Case], *, num_seeds: int | None, cpus: int
-) -> Iterator[dict[str, Any]]:
+def told_apart(cases: Sequence[Case], *, asked: range, cpus: int) -> Iterator[dict[str, Any]]:
     with ProcessPoolExecutor(cpus) as pool:
         for case in cases:
-            seeds = case.seeds(num_seeds)
+            seeds = case.seeds(asked)
             sides = list(_telling_each(case, seeds, pool.map(side, [case] * len(seeds), seeds)))
             right, wrong = ("above", "below") if case.truth == "reversal" else ("below", "above")
             rate, other = (sides.count(one) / len(sides) for one in (right, wrong))
@@ -199,7 +197,7 @@ def told_apart(
                 "ratio": round(rate / other, 3) if other else None,
                 "goal": "told from the other in 80 % of seeds",
                 "met": rate >= 0.8,
-                "seeds": [1, len(sides)],
+                "seeds": [seeds.start, seeds.stop - 1],
                 **measured_here(),
             }
 
@@ -233,14 +231,12 @@ def _permuted(
     )
 
 
-def comparisons(
-    cases: Sequence[Case], *, num_seeds: int | None, cpus: int
-) -> Iterator[dict[str, Any]]:
+def comparisons(cases: Sequence[Case], *, asked: range, cpus: int) -> Iterator[dict[str, Any]]:
     with ProcessPoolExecutor(cpus) as pool:
         for case in cases:
-            seeds = case.seeds(num_seeds)
+            seeds = case.seeds(asked)
             answers = pool.map(answer, [case] * len(seeds), seeds)
-            yield _comparison(case, list(_telling_each(case, seeds, answers)))
+            yield _comparison(case, seeds, list(_telling_each(case, seeds, answers)))
 
 
 def _telling_each(case: Case, seeds: range, found: Iterable[Found]) -> Iterator[Found]:
@@ -250,7 +246,7 @@ def _telling_each(case: Case, seeds: range, found: Iterable[Found]) -> Iterator[
         yield one
 
 
-def _comparison(case: Case, answers: Sequence[Answer]) -> dict[str, Any]:
+def _comparison(case: Case, seeds: range, answers: Sequence[Answer]) -> dict[str, Any]:
     rate = sum(a.is_positive for a in answers) / len(answers)
     alone = sum(a.is_above_chance for a in answers) / len(answers)
     most = binomial_interval(len(answers), 0.05)[1]
@@ -264,7 +260,7 @@ def _comparison(case: Case, answers: Sequence[Answer]) -> dict[str, Any]:
         "goal": "found in 80 % of seeds" if case.is_there else f"at most {most} of {len(answers)}",
         "met": bool(met),
         "mean_score": round(sum(a.score for a in answers) / len(answers), 3),
-        "seeds": [1, len(answers)],
+        "seeds": [seeds.start, seeds.stop - 1],
         **measured_here(),
     }
 
@@ -272,7 +268,8 @@ def _comparison(case: Case, answers: Sequence[Answer]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--seeds", type=int, help="seeds from 1 to this at most")
+    parser.add_argument("--seeds", type=int, default=100, help="the last seed")
+    parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument(
         "--truths", nargs="+", default=sorted({case.truth for case in (*CASES, *REVERSAL_CASES)})
     )
@@ -280,7 +277,8 @@ def main() -> None:
     parser.add_argument("--cpus", type=int, default=available_cpus())
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    cases, asked = (
+    seeds = range(arguments.first_seed, arguments.seeds + 1)
+    cases, reversals = (
         [
             case
             for case in some
@@ -288,14 +286,14 @@ def main() -> None:
         ]
         for some in (CASES, REVERSAL_CASES)
     )
-    for told in comparisons(cases, num_seeds=arguments.seeds, cpus=arguments.cpus):
+    for told in comparisons(cases, asked=seeds, cpus=arguments.cpus):
         text = (
             f"{told['case']}: positive in {told['ours']:.0%} of seeds, p < 0.05 in "
             f"{told['peer']:.0%} (mean score {told['mean_score']}); {told['goal']}: "
             f"{'met' if told['met'] else 'MISSED'}"
         )
         tell(told, text, as_json=arguments.json)
-    for told in told_apart(asked, num_seeds=arguments.seeds, cpus=arguments.cpus):
+    for told in told_apart(reversals, asked=seeds, cpus=arguments.cpus):
         text = (
             f"{told['case']}: right in {told['ours']:.0%} of seeds, wrong in {told['peer']:.0%}; "
             f"{told['goal']}: {'met' if told['met'] else 'MISSED'}"
