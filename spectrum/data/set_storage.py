@@ -7,11 +7,13 @@ A set is never changed, so it has one generation. Not here: what a store is
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 from spectrum.data.owners import folder_written_aside
 from spectrum.storage import Lease, Mirror, ObjectStore, address_of
+from spectrum.storage.generations import BOOK_NAME, read_book
 
 __all__ = ["SetStorage"]
 
@@ -24,18 +26,23 @@ class SetStorage:
 
     Parameters
     ----------
-    store : of the folder of all shard sets
+    address : of the folder of all shard sets; asked when something has to be read or stored
     place : folder of this machine where sets are made
     """
 
-    def __init__(self, store: ObjectStore, place: Path) -> None:
-        self._store, self._place = store, place
+    def __init__(self, address: str, place: Path) -> None:
+        self._address, self._place = address, place
+
+    @cached_property
+    def _store(self) -> ObjectStore:
+        # Opening one looks up its bucket's region, which a store that is away does not tell.
+        return ObjectStore(self._address)
 
     @classmethod
     def of(cls, shards_root: Path) -> SetStorage | None:
         """Return where the sets of a folder are stored; None where they are here alone."""
         address = address_of(shards_root)
-        return None if address is None else cls(ObjectStore(address), shards_root)
+        return None if address is None else cls(address, shards_root)
 
     def making(self, recipe_name: str) -> AbstractContextManager[None]:
         """Hold the right to make sets of a recipe in the whole cluster; wait for who has it."""
@@ -56,8 +63,10 @@ class SetStorage:
 
     def keep(self, folder: Path) -> None:
         """Store a set that is here; ask nothing where this machine knows that it is stored."""
+        if read_book(folder / BOOK_NAME).generation:
+            return
         mirror = self._mirror(folder.name, folder)
-        if not mirror.generation and not mirror.has_latest:
+        if not mirror.has_latest:
             mirror.push()
 
     def _mirror(self, name: str, folder: Path | None = None) -> Mirror:

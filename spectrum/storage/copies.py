@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 from spectrum.errors import StorageError
-from spectrum.storage.objects import ObjectStore
 
 __all__ = ["CACHE_VARIABLE", "WorkingCopy", "address_of", "is_address", "working_copy"]
 
@@ -30,10 +29,6 @@ class WorkingCopy:
 
     path: Path
     address: str
-
-    def store(self) -> ObjectStore:
-        """Open the store of the address."""
-        return ObjectStore(self.address)
 
 
 def is_address(text: str) -> bool:

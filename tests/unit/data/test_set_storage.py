@@ -1,0 +1,61 @@
+"""Shard sets in a store: stored once, fetched whole, and not asked about when that is known."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from spectrum.data.set_storage import SetStorage
+from spectrum.errors import StorageError
+from spectrum.storage import ObjectStore, working_copy
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("SPECTRUM_STORAGE_CACHE", str(tmp_path / "cache"))
+    return f"file://{tmp_path / 'store' / 'shards'}"
+
+
+def storage_of(root: Path) -> SetStorage:
+    storage = SetStorage.of(root)
+    assert storage is not None
+    return storage
+
+
+def make_set(root: Path, name: str = "0a-1b") -> Path:
+    folder = root / name
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    (folder / "a.parquet").write_bytes(b"volumes")
+    return folder
+
+
+def test_a_set_is_stored_once_and_fetched_whole_by_who_lacks_it(address: str) -> None:
+    root = working_copy(address).path
+    folder = make_set(root)
+    assert not storage_of(root).has_any("0a")
+    storage_of(root).keep(folder)
+    shutil.rmtree(folder)
+
+    assert storage_of(root).has_any("0a")
+    assert not storage_of(root).fetch(root / "0a-other")
+    assert storage_of(root).fetch(folder)
+    assert (folder / "a.parquet").read_bytes() == b"volumes"
+
+
+def test_a_set_that_is_known_to_be_stored_needs_no_store(tmp_path: Path, address: str) -> None:
+    root = working_copy(address).path
+    folder = make_set(root)
+    storage_of(root).keep(folder)
+    shutil.rmtree(tmp_path / "store")
+    (tmp_path / "store").write_text("no folder any more")
+
+    storage_of(root).keep(folder)
+    with pytest.raises(StorageError, match="cannot be"):
+        ObjectStore(address).put("x", b"")
+
+
+def test_a_folder_without_an_address_has_no_storage(tmp_path: Path) -> None:
+    assert SetStorage.of(tmp_path) is None
