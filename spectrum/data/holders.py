@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from spectrum.config.files import parse_json
-from spectrum.data.owners import Owner, this_process
+from spectrum.owners import Owner, this_process
 
 __all__ = ["held_sets", "holding", "mark_held", "remove_dead_holders"]
 

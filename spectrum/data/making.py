@@ -19,7 +19,6 @@ from spectrum.data.digests import DigestCache
 from spectrum.data.fan_out import Task, fan_out
 from spectrum.data.inputs import Digests, RefusedRun, cached_digests, measured_digests
 from spectrum.data.manifest import Refusal, ShardRun
-from spectrum.data.owners import aside_path
 from spectrum.data.pieces import RunJob, RunOutcome, finish_run, piece_path
 from spectrum.data.quarantine import refusal_of_killer, remember_killers
 from spectrum.data.set_plan import MadeRun, SetPlan, is_linked, take_over
@@ -36,6 +35,7 @@ from spectrum.data.voxel_digests import (
 )
 from spectrum.entities import RunKey
 from spectrum.errors import ShardError
+from spectrum.owners import aside_path
 
 __all__ = ["Making", "OnRunDone", "RunsMade", "make_runs", "write_files"]
 

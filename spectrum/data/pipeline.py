@@ -22,7 +22,6 @@ from spectrum.data.holders import holding, mark_held
 from spectrum.data.inputs import measured_digests, select_inputs
 from spectrum.data.making import Making, OnRunDone, make_runs, write_files
 from spectrum.data.manifest import ShardRun, write_manifest
-from spectrum.data.owners import aside_path, remove_abandoned
 from spectrum.data.quarantine import killers_among, refusal_of_killer
 from spectrum.data.recipe import recipe_fingerprint
 from spectrum.data.runs import Problem, RunTable, shortened
@@ -40,6 +39,7 @@ from spectrum.data.shards import ShardSet, check_environment
 from spectrum.data.single_flight import remove_abandoned_lock, single_flight
 from spectrum.data.store import mark_used
 from spectrum.errors import ShardError
+from spectrum.owners import aside_path, remove_abandoned
 from spectrum.targets import Target
 
 __all__ = ["Making", "PrepareResult", "find_shards", "prepare"]

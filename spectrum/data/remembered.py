@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from spectrum.config.files import parse_json
-from spectrum.data.owners import remove_abandoned, write_whole
+from spectrum.owners import remove_abandoned, write_whole
 
 __all__ = ["read_entries", "write_entries"]
 

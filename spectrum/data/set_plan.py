@@ -18,13 +18,13 @@ from spectrum.data.digests import DIGESTS_NAME, DigestCache
 from spectrum.data.duplicates import find_copies
 from spectrum.data.inputs import Inputs, RefusedRun
 from spectrum.data.manifest import Refusal, ShardManifest, ShardRun, content_hash, read_manifest
-from spectrum.data.owners import aside_path
 from spectrum.data.pieces import RunJob, piece_path, shifted_events
 from spectrum.data.recipe import recipe_fingerprint
 from spectrum.data.shards import RunSource, ShardSet, read_piece
 from spectrum.data.store import mark_used
 from spectrum.entities import RunKey
 from spectrum.errors import DataError, ShardError
+from spectrum.owners import aside_path
 
 __all__ = [
     "MadeRun",

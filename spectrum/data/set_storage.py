@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from spectrum.data.owners import folder_written_aside
+from spectrum.owners import folder_written_aside
 from spectrum.storage import Lease, Mirror, ObjectStore, address_of
 from spectrum.storage.generations import BOOK_NAME, read_book
 

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from spectrum.config import canonical_json, fingerprint
 from spectrum.data.manifest import ShardManifest, ShardRun, read_manifest
-from spectrum.data.owners import written_aside
 from spectrum.data.quality import RUN_QUALITY_NAMES, VOLUME_QUALITY_NAMES
 from spectrum.data.shard_files import (
     ENTITY_COLUMNS,
@@ -33,6 +32,7 @@ from spectrum.data.shard_files import (
     shard_schema,
 )
 from spectrum.errors import ShardError
+from spectrum.owners import written_aside
 
 __all__ = [
     "RunSource",

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from spectrum.config.files import parse_json
-from spectrum.data.owners import Owner, aside_path, remove_abandoned, this_process
+from spectrum.owners import Owner, aside_path, remove_abandoned, this_process
 
 __all__ = ["remove_abandoned_lock", "single_flight"]
 

@@ -20,10 +20,10 @@ from pydantic import ValidationError
 from spectrum.config.frozen import FrozenConfig
 from spectrum.data.grids import Grid
 from spectrum.data.manifest import RunFinding
-from spectrum.data.owners import remove_abandoned, written_aside
 from spectrum.data.quality import RunQuality
 from spectrum.data.single_flight import single_flight
 from spectrum.data.spatial import SpatialResult
+from spectrum.owners import remove_abandoned, written_aside
 
 __all__ = ["SpatialFacts", "SpatialPiece", "kept_or_made", "read_spatial", "spatial_path"]
 

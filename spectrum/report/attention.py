@@ -16,7 +16,7 @@ import nibabel as nib
 import numpy as np
 from matplotlib.figure import Figure
 
-from spectrum.data.owners import write_whole
+from spectrum.owners import write_whole
 from spectrum.report.theme import LIGHT, Theme, new_canvas, render
 from spectrum.search.explaining import CHECKS_NAME, map_name
 from spectrum.search.json_lines import read_json

@@ -16,8 +16,8 @@ from markupsafe import Markup
 
 from spectrum import __version__
 from spectrum.config import write_yaml
-from spectrum.data.owners import write_whole
 from spectrum.errors import SearchError
+from spectrum.owners import write_whole
 from spectrum.report.attention import attention_facts
 from spectrum.report.facts import (
     dataset_scores,

@@ -21,10 +21,10 @@ from markupsafe import Markup
 from spectrum import __version__
 from spectrum.config import fingerprint
 from spectrum.data.manifest import Refusal, ShardManifest, ShardRun
-from spectrum.data.owners import write_whole, written_aside
 from spectrum.data.run_views import RunSources, view_run
 from spectrum.data.shards import ShardSet
 from spectrum.errors import ConfigError
+from spectrum.owners import write_whole, written_aside
 from spectrum.report.run_facts import (
     QUALITY,
     format_number,

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from markupsafe import Markup
 
-from spectrum.data.owners import write_whole
+from spectrum.owners import write_whole
 from spectrum.report.templates import FOLDER, page_environment
 from spectrum.search.json_lines import read_json
 from spectrum.search.view import StudyView

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectrum.data.map_grid import MapGrid, map_grid, read_region, write_map
-from spectrum.data.owners import folder_written_aside
 from spectrum.data.run_views import mean_on_grid
 from spectrum.data.shards import ShardSet
 from spectrum.data.store import find_by_content
@@ -26,6 +25,7 @@ from spectrum.errors import SearchError
 from spectrum.evaluation.map_checks import FaithfulnessMeter, rank_correlation, region_auc
 from spectrum.evaluation.map_peaks import Peak, find_peaks, write_peaks
 from spectrum.model.attention_maps import METHODS, Method
+from spectrum.owners import folder_written_aside
 from spectrum.search.exporting import export_model
 from spectrum.search.json_lines import write_json
 from spectrum.training.explaining import ClassMaps, average_maps, iter_explained

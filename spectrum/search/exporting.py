@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from spectrum.config import fingerprint
-from spectrum.data.owners import folder_written_aside
 from spectrum.errors import SearchError
+from spectrum.owners import folder_written_aside
 from spectrum.search.images import IMAGES_NAME
 from spectrum.search.json_lines import read_json
 from spectrum.search.manifest import versions

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from spectrum.errors import StorageError
+from spectrum.owners import write_whole
 
 __all__ = ["CACHE_VARIABLE", "WorkingCopy", "address_of", "is_address", "working_copy"]
 
@@ -97,9 +98,7 @@ def _is_copy(folder: Path, address: str) -> bool:
 def _mark(path: Path, plain: str) -> None:
     mark = path / ADDRESS_NAME
     if not mark.is_file():
-        aside = path / f"{ADDRESS_NAME}.{os.getpid()}"
-        aside.write_text(plain, encoding="utf-8")
-        aside.replace(mark)
+        write_whole(mark, plain.encode())
 
 
 def address_of(folder: Path) -> str | None:

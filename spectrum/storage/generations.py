@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 from spectrum.config import canonical_json, fingerprint
 from spectrum.config.files import parse_json
+from spectrum.owners import owner_of, write_whole
 
 __all__ = [
     "BOOK_NAME",
@@ -42,9 +42,6 @@ BOOK_NAME: Final = ".mirror.json"
 SCHEMA_VERSION: Final = 1
 
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
-
-PART: Final = re.compile(r"(^|/)\.[0-9a-f]{32}\.part$")
-"""Files that are on their way here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +116,7 @@ def write_book(path: Path, book: Book) -> None:
         "seen": {p: [look, s.sha256, s.num_bytes] for p, (look, s) in book.seen.items()},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{uuid.uuid4().hex}.part")
-    aside.write_text(json.dumps(told), encoding="utf-8")
-    aside.replace(path)
+    write_whole(path, json.dumps(told).encode())
 
 
 def generation_in(content: bytes) -> tuple[int, dict[str, StoredFile]]:
@@ -155,8 +150,8 @@ def _stored(sha256: Any, num_bytes: Any) -> StoredFile:
 
 
 def is_of_mirror(path: str) -> bool:
-    """Tell whether a file is the mirror's own: its book, or what is being fetched."""
-    return path == BOOK_NAME or PART.search(path) is not None
+    """Tell whether a file is the mirror's own: its book, or what is being written or fetched."""
+    return path == BOOK_NAME or owner_of(Path(path)) is not None
 
 
 def look_at(path: Path) -> Look:

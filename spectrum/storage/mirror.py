@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from spectrum.errors import StorageError
+from spectrum.owners import written_aside
 from spectrum.storage.generations import (
     BOOK_NAME,
     FILES,
@@ -363,14 +363,10 @@ class Mirror:
 
     def _fetch_to(self, to: Path, path: str, stored: StoredFile) -> None:
         to.parent.mkdir(parents=True, exist_ok=True)
-        aside = to.with_name(f".{uuid.uuid4().hex}.part")
-        try:
+        with written_aside(to) as aside:
             found = self.store.get_file(stored.object_of(path), aside, max_bytes=stored.num_bytes)
             if found != stored.sha256:
                 raise _MovedError
-            aside.replace(to)
-        finally:
-            aside.unlink(missing_ok=True)
 
     def _has(self, path: str, stored: StoredFile) -> bool:
         here = self.folder / path

@@ -21,10 +21,10 @@ from spectrum.config import TrialConfig, canonical_json
 from spectrum.config.files import read_file
 from spectrum.config.frozen import FrozenConfig
 from spectrum.data.harmonisation import Harmonisation, IntensityScale
-from spectrum.data.owners import write_whole
 from spectrum.errors import CheckpointError
 from spectrum.model.slice_vit import SliceViT, build_model
 from spectrum.model.tensor_files import read_tensor_file
+from spectrum.owners import write_whole
 
 __all__ = [
     "HEADER_NAME",

@@ -27,9 +27,9 @@ from torch import Tensor
 
 from spectrum.config import canonical_json, fingerprint
 from spectrum.config.files import parse_json
-from spectrum.data.owners import write_whole
 from spectrum.data.units import SequenceTable
 from spectrum.errors import CheckpointError
+from spectrum.owners import write_whole
 from spectrum.records import EpochRecord
 from spectrum.training.fold_state import FitState, KeptState
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from spectrum.data.bids import index_bids
-from spectrum.data.owners import this_process
 from spectrum.data.pipeline import find_shards
+from spectrum.owners import this_process
 from tests.unit.data.tiny_sets import RECIPE, content_of, prepare_tree
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spectrum.data.owners import Owner, aside_path, this_process
 from spectrum.data.single_flight import remove_abandoned_lock, single_flight
+from spectrum.owners import Owner, aside_path, this_process
 
 
 def _count(folder: str, repeats: int) -> None:

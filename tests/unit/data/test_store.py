@@ -20,7 +20,6 @@ from spectrum.data.holders import (
     mark_held,
     remove_dead_holders,
 )
-from spectrum.data.owners import Owner, this_process
 from spectrum.data.store import (
     IN_USE_S,
     LEFTOVER_S,
@@ -31,6 +30,7 @@ from spectrum.data.store import (
     prune_spatial,
     spatial_bytes,
 )
+from spectrum.owners import Owner, this_process
 
 NOW_S = 1_000_000.0
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spectrum.errors import StorageError
+from spectrum.owners import aside_path
 from spectrum.storage import Mirror, ObjectStore
 from spectrum.storage.generations import StoredFile, told_generation
 
@@ -368,7 +369,7 @@ def test_what_another_process_is_fetching_is_neither_taken_away_nor_stored(
     _write(mirror.folder, FIRST)
     mirror.push()
     there = Mirror(tmp_path / "there", mirror.store)
-    on_its_way = there.folder / "trials" / f".{'0a' * 16}.part"
+    on_its_way = aside_path(there.folder / "trials" / "x")
     on_its_way.parent.mkdir(parents=True)
     on_its_way.write_bytes(b"half")
 

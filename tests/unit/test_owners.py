@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spectrum.data.owners import (
+from spectrum.owners import (
     Owner,
     aside_path,
     folder_written_aside,
