@@ -14,15 +14,21 @@ from tests.tiny_bids import write_tiny_bids
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    """Ray with two CPUs in this process; a test that needs another instance starts its own."""
+    """Ray with two CPUs in this process; a test that needs another instance starts its own.
+
+    It demands no token: tests of the door change this process's token and mode, in any order.
+    """
     import ray
 
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        logging_level="ERROR",
-        object_store_memory=400 * 1024**2,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        ray._raylet.Config.initialize("")
+        ray.init(
+            num_cpus=2,
+            include_dashboard=False,
+            logging_level="ERROR",
+            object_store_memory=400 * 1024**2,
+        )
     yield
     ray.shutdown()
 

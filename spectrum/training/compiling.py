@@ -22,7 +22,8 @@ MAX_REASON: Final = 200
 class CompiledForward:
     """Calls a model compiled; after the first failure to compile, as it is.
 
-    Random numbers are drawn by torch's own generators, so that dropout is the same as without.
+    On a CPU dropout is the same as without. On a GPU it is drawn inside the compiled kernels, from
+    a seed of torch's generator: the same again for the same seed, but other values than without.
     Weights stay those of the model; ``note`` says why it is not compiled, "" where it is.
     """
 
@@ -34,7 +35,7 @@ class CompiledForward:
         self.note = ""
         self._model = model
         options: dict[str, Any] | None = None
-        if backend == "inductor":
+        if backend == "inductor" and next(model.parameters()).device.type == "cpu":
             options = {"fallback_random": True}
         self._compiled = torch.compile(model, backend=backend, options=options)
 

@@ -60,6 +60,9 @@ def probed_num_parts(stepper: Stepper, *, num_sequences: int) -> int:
     if device.type != "cuda":
         return 1
 
+    # What the first part ever loads and keeps (kernels, workspaces of cuBLAS) is no part's own.
+    stepper.rehearse(min(PROBED))
+
     def bytes_of_part(count: int) -> int:
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)
@@ -68,9 +71,15 @@ def probed_num_parts(stepper: Stepper, *, num_sequences: int) -> int:
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
 
-    free_bytes, _ = torch.cuda.mem_get_info(device)
     return num_parts_that_fit(
         bytes_of_part,
         num_sequences=num_sequences,
-        free_bytes=int(SHARE_OF_MEMORY * free_bytes),
+        free_bytes=int(SHARE_OF_MEMORY * _free_bytes(device)),
     )
+
+
+def _free_bytes(device: torch.device) -> int:
+    """Return what nobody has of a GPU's memory, and what torch keeps here for later."""
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(free_bytes) + kept

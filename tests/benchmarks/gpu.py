@@ -5,8 +5,8 @@
 Without an accelerator it prints one object with ``skipped: true`` and ends. Models are timm's
 tiny, small and base, bfloat16, at 64x64 with patches of 8 and at 224x224 with patches of 16:
 forward, backward and optimiser with our step (``Stepper``), eager and compiled, beside timm's own
-model in a bare eager loop with as many slices. ``loader``: slices a second that the resident feed
-hands out, with nothing computed from them. FLOPs are counted by torch on one forward pass, three
+model in a bare eager loop with as many slices. ``loader``: slices a second that a feed hands
+out, with nothing computed from them. FLOPs are counted by torch on one forward pass, three
 times that for a training step; ``mfu`` is over the dense bfloat16 peak, ``--peak-tflops``.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import statistics
 import sys
@@ -34,12 +35,18 @@ from spectrum.data.units import Fold, SequenceData, SequenceTable, Unit
 from spectrum.entities import RunKey
 from spectrum.model.slice_vit import build_model
 from spectrum.training.augmentation import Augmentation
+from spectrum.training.feeds import Feed
 from spectrum.training.place import Parallel, Place
 from spectrum.training.resident import ResidentData
+from spectrum.training.run_feed import RunFeed
 from spectrum.training.step import Stepper
+from tests.unit.training.planted import by_run
 
-NUM_STEPS = 20
 NUM_ROUNDS = 5
+ROUND_S = 0.5
+"""Seconds of steps in one round, at least; a round has three steps or more."""
+MIN_STEPS = 3
+NUM_PROFILED = 10
 VOLUMES_PER_SEQUENCE = 4
 SLICES_PER_VOLUME = 8
 SLICES_PER_SEQUENCE = VOLUMES_PER_SEQUENCE * SLICES_PER_VOLUME
@@ -47,7 +54,7 @@ SLICES_PER_SEQUENCE = VOLUMES_PER_SEQUENCE * SLICES_PER_VOLUME
 H100_TFLOPS = 989.0
 """Dense bfloat16 peak of an H100 or H200 SXM (NVIDIA H100 data sheet, without sparsity)."""
 
-MODELS = ("tiny", "small", "base")
+MODELS = ("small", "tiny", "base")
 SIZES = {64: 8, 224: 16}
 BATCHES = {("tiny", 64): 64, ("small", 64): 64, ("base", 64): 32}
 BATCHES |= {("tiny", 224): 16, ("small", 224): 16, ("base", 224): 8}
@@ -155,18 +162,19 @@ def timm_step(name: str, size: int, patch: int, num_slices: int) -> Callable[[],
 
 
 def seconds_of(step: Callable[[], None]) -> float:
-    """Return the median seconds of a step, after some to warm up."""
-    for _ in range(5):
+    """Return the median seconds of a step over some rounds, after two to warm up."""
+    seconds_of_round(step, MIN_STEPS)
+    num_steps = max(MIN_STEPS, math.ceil(ROUND_S / seconds_of_round(step, MIN_STEPS)))
+    return statistics.median(seconds_of_round(step, num_steps) for _ in range(NUM_ROUNDS))
+
+
+def seconds_of_round(step: Callable[[], None], num_steps: int) -> float:
+    torch.cuda.synchronize()
+    begin = time.perf_counter()
+    for _ in range(num_steps):
         step()
-    found = []
-    for _ in range(NUM_ROUNDS):
-        torch.cuda.synchronize()
-        begin = time.perf_counter()
-        for _ in range(NUM_STEPS):
-            step()
-        torch.cuda.synchronize()
-        found.append((time.perf_counter() - begin) / NUM_STEPS)
-    return statistics.median(found)
+    torch.cuda.synchronize()
+    return (time.perf_counter() - begin) / num_steps
 
 
 def idle_fraction(step: Callable[[], None]) -> float:
@@ -176,7 +184,7 @@ def idle_fraction(step: Callable[[], None]) -> float:
     torch.cuda.synchronize()
     begin = time.perf_counter()
     with profile(activities=[ProfilerActivity.CUDA]) as seen:
-        for _ in range(NUM_STEPS):
+        for _ in range(NUM_PROFILED):
             step()
         torch.cuda.synchronize()
     whole = time.perf_counter() - begin
@@ -228,18 +236,29 @@ def compared(name: str, size: int, peak_tflops: float) -> Iterator[dict[str, Any
             "peak_gib": torch.cuda.max_memory_allocated() / 2**30,
             "notes": list(stepper.notes),
         }
-    loader = loader_rate(data, batch)
-    yield {
-        **row(f"{name}/{patch} at {size}: slices a second, loader alone : training", loader, best),
-        "goal": ">= 1.5",
-        "met": loader / best >= 1.5,
+    device = torch.device("cuda")
+    feeds: dict[str, Feed] = {
+        "device": ResidentData.place(data, device),
+        "node": RunFeed(by_run(data, is_in_memory=True), device, capacity_bytes=2**31),
     }
+    for place, feed in feeds.items():
+        loader = loader_rate(feed, batch)
+        what = f"loader alone (feeding: {place}) : training"
+        yield {
+            **row(f"{name}/{patch} at {size}: slices a second, {what}", loader, best),
+            "goal": ">= 1.5" if place == "device" else "told",
+            "met": loader / best >= 1.5 if place == "device" else None,
+        }
 
 
-def loader_rate(data: SequenceData, batch_size: int) -> float:
-    feed = ResidentData.place(data, torch.device("cuda"))
-    batch = torch.randperm(len(data.table.class_of_sequence))[:batch_size].cuda()
-    return batch_size * SLICES_PER_SEQUENCE / seconds_of(lambda: feed.read(batch))
+def loader_rate(feed: Feed, batch_size: int) -> float:
+    batch = torch.randperm(len(feed.source.table.class_of_sequence))[:batch_size].cuda()
+
+    def read() -> None:
+        for _ in feed.iter_read([batch]):
+            pass
+
+    return batch_size * SLICES_PER_SEQUENCE / seconds_of(read)
 
 
 def row(case: str, ours: float, peer: float) -> dict[str, Any]:
@@ -267,13 +286,16 @@ def skipped() -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--only", nargs="*", default=[], help="models such as small/224")
     parser.add_argument("--peak-tflops", type=float, default=H100_TFLOPS, help="dense bfloat16")
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         sys.stdout.write(json.dumps(skipped()) + "\n")
         return
-    for size in SIZES:
-        for name in MODELS:
+    for name in MODELS:
+        for size in SIZES:
+            if arguments.only and f"{name}/{size}" not in arguments.only:
+                continue
             torch.cuda.reset_peak_memory_stats()
             for told in compared(name, size, arguments.peak_tflops):
                 sys.stdout.write(json.dumps(told) + "\n")
