@@ -50,7 +50,9 @@ def planned(
         shards_root=shards_root,
         num_trials=num_trials,
         machine=Machine(
-            num_concurrent=placement.num_concurrent,
+            num_concurrent=min(
+                placement.num_concurrent, space.study.concurrent_trials or placement.num_concurrent
+            ),
             has_gpu=placement.gpus_per_worker > 0,
             shares_gpu=0 < placement.gpus_per_worker < 1,
             probe=probe_fit if probes else None,

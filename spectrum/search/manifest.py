@@ -35,6 +35,7 @@ FREE_TO_CHANGE: Final = (
     "study.max_failed",
     "study.disk_gib",
     "study.gpus_per_worker",
+    "study.concurrent_trials",
     "study.placement",
     "study.leaders",
     "study.max_hours",

@@ -130,6 +130,11 @@ class StudySettings(FrozenConfig):
     configuration and lets as many trials share a GPU as fit, eight at most. A worker among several
     gets a whole one."""
 
+    concurrent_trials: int | None = Field(default=None, ge=1, le=100_000)
+    """Trials at a time. Those without a place wait for one, so that an autoscaler brings machines;
+    the first one waits a quarter of an hour, and needs ``gpus_per_worker`` in numbers where GPUs
+    are yet to come. None is as many as the cluster can place when trials begin."""
+
     placement: Literal["pack", "spread"] = "pack"
     """Where the workers of one trial stand: on as few machines as they fit on, or on as many as
     there are. They sum tensors at every step, which is faster within a machine."""

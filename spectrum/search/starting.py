@@ -12,6 +12,7 @@ from typing import Final
 from spectrum.errors import SearchError
 from spectrum.search.first_points import check_sources, enqueued_points
 from spectrum.search.folder import StudyFolder
+from spectrum.search.machines import await_first_place
 from spectrum.search.placement import nodes_of_cluster, place_trials, worker_counts
 from spectrum.search.space import SearchSpace
 
@@ -24,6 +25,8 @@ LEFTOVER: Final = re.compile(
 """Files that a start leaves which failed, or was killed, before study.json: whole ones, and those
 written aside."""
 
+FOR_AUTOSCALERS: Final = "Where an autoscaler brings machines, set study.concurrent_trials."
+
 
 def check_start(
     study: StudyFolder, space: SearchSpace, *, resume: bool, fork: Path | None
@@ -34,7 +37,23 @@ def check_start(
     _refuse_wrong_start(study, resume=resume, fork=fork)
     if not study.exists:
         check_sources(space, fork)
-        place_trials(nodes_of_cluster(), worker_counts(space), space.study.gpus_per_worker)
+    _check_places(space, is_new=not study.exists)
+
+
+def _check_places(space: SearchSpace, *, is_new: bool) -> None:
+    """Raise an error where a trial has no room; wait for it where machines may yet come."""
+    settings, workers = space.study, worker_counts(space)
+    share = settings.gpus_per_worker
+    if settings.concurrent_trials is not None:
+        await_first_place(workers, None if share == "auto" else share, settings)
+    elif is_new:
+        nodes = nodes_of_cluster()
+        try:
+            place_trials(nodes, workers, share)
+        except SearchError as err:
+            is_one_machine = len(nodes) == 1 and nodes[0].cpus > 0
+            more = "" if is_one_machine else f" {FOR_AUTOSCALERS}"
+            raise SearchError(f"{err}{more}") from err
 
 
 def _refuse_wrong_start(study: StudyFolder, *, resume: bool, fork: Path | None) -> None:

@@ -86,7 +86,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     folder : of the study; its name is the study's
     make_tracker : returns what follows the trials, once the study's folder is there
     num_trials : of the whole study; None is what the study was asked for before, or the space's
-    max_concurrent : trials at a time, at most; None is what the cluster can place
+    max_concurrent : trials at a time, at most; None is what the space's settings say
     resume : continue the study of this folder; refused with the differences where space, data or
         code are not the same
     fork : folder of a study from whose trials this one begins; space, data and code may differ

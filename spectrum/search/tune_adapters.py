@@ -26,12 +26,14 @@ from spectrum.records import TrialEpochRecord
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
 from spectrum.search.losses import Losses, LostTrials, this_node
+from spectrum.search.machines import await_first_place
 from spectrum.search.placement import Placement, bundles_of, nodes_of_cluster, place_trials
 from spectrum.search.settings import StudySettings
 from spectrum.search.signals import noted_signals
 from spectrum.search.status import StudyStatus
 from spectrum.search.trial_actor import TrialActor
 from spectrum.search.trials import Failure, ObjectiveMaker, TrialEnd
+from spectrum.search.turns import Turns
 from spectrum.training.environment import environment
 
 __all__ = ["run_trials"]
@@ -64,8 +66,11 @@ class _Session:
         driver: StudyDriver,
         on_progress: Callable[[int, int], None] | None,
         on_status: Callable[[StudyStatus], None] | None,
+        *,
+        are_mixed: bool,
     ) -> None:
         self.driver = driver
+        self.turns = Turns(are_mixed=are_mixed)
         here = this_node()
         self.lost = LostTrials(lambda: Losses(RETRIES_OF_LOST_WORKER, here=here))
         self.last_words: dict[int, str] = {}
@@ -89,6 +94,7 @@ class _Session:
             return default
 
     def finish(self, number: int) -> None:
+        self.turns.begin(number)
         self.driver.finish(number)
         self.lost.end(number)
         self.last_words.pop(number, None)
@@ -96,6 +102,7 @@ class _Session:
 
     def lose(self, number: int) -> None:
         """Take it that the process of a trial died."""
+        self.turns.begin(number)
         self.lost.add(number, self.last_words.get(number, ""))
         self.settle()
 
@@ -132,12 +139,15 @@ class _JournalSearcher(Searcher):  # type: ignore[misc]
         if self._session.is_over:
             return Searcher.FINISHED
         self._session.call(self._session.settle)
+        if self._session.turns.is_held:
+            return None
         found = self._session.call(self._next)
         if found is None:
             # A trial that runs may lose its process and have to be handed out again.
             return None if self._session.driver.has_live else Searcher.FINISHED
         number, config = found
         self._number_of[trial_id], self._configs[number] = number, config
+        self._session.turns.hand_out(number)
         return {
             "number": number,
             "trial_config": json.dumps(config),
@@ -219,6 +229,7 @@ class _FolderCallback(tune.Callback):  # type: ignore[misc]
         self._session.call(self._session.tell_status)
 
     def _start(self, number: int) -> None:
+        self._session.turns.begin(number)
         self._session.lost.begin(number)
         self._session.driver.start(number)
 
@@ -274,10 +285,10 @@ def run_trials(  # noqa: PLR0913 - the parts of a session, one name each
 
     Parameters
     ----------
-    max_concurrent : trials at a time, at most; None is what the cluster can place
+    max_concurrent : trials at a time, at most; None is what settings say
     gpus_per_worker : None is one where the cluster has any
     workers : values of ``training.workers`` that the trials may have
-    settings : where leaders and workers of a trial stand; None is the default
+    settings : how many trials at a time, and where their processes stand; None is the default
 
     Raises
     ------
@@ -287,15 +298,19 @@ def run_trials(  # noqa: PLR0913 - the parts of a session, one name each
         Where the failure budget is spent, or a signal came; the folder can be resumed. After a
         signal ``exit_code`` is 128 plus its number.
     """
+    settings = settings or StudySettings()
+    await_first_place(workers, gpus_per_worker, settings)
     placement = place_trials(nodes_of_cluster(), workers, gpus_per_worker)
-    num_concurrent = min(placement.num_concurrent, max_concurrent or placement.num_concurrent)
-    placement = replace(placement, num_concurrent=num_concurrent)
+    num_concurrent = settings.concurrent_trials or placement.num_concurrent
+    placement = replace(
+        placement, num_concurrent=min(num_concurrent, max_concurrent or num_concurrent)
+    )
     driver.gpus_per_worker = placement.gpus_per_worker
-    session = _Session(driver, on_progress, on_status)
+    session = _Session(driver, on_progress, on_status, are_mixed=len(set(workers)) > 1)
     session.tell_progress()
     if driver.num_left:
         with environment(ENVIRONMENT), _signals(session), _quiet("ray.tune"):
-            _tune(session, make_objective, folder, placement, settings or StudySettings())
+            _tune(session, make_objective, folder, placement, settings)
     _raise_what_ended(session, folder)
 
 

@@ -43,7 +43,9 @@ LOOK_S = 0.1
 TO_COME_S = 400.0
 TO_END_S = 60.0
 """A node that was given up finds that out when it goes on, and ends with all its processes."""
-TRIALS_PER_LOSS = 8
+TRIALS_PER_LOSS = 6
+S_PER_TRIAL = 20.0
+"""Seconds that a trial may take in the end: many begin a group of workers, or end one."""
 GOALS_S = {"killed": 30.0, "hung": 60.0}
 """Seconds to detect, at most."""
 
@@ -178,7 +180,7 @@ def run(folder: Path, kinds: list[str]) -> tuple[list[Loss], dict[str, int]]:
                 )
                 wait(partial(study.first_after, begin, "nodes", NUM_NODES))
             (folder / "pace").write_text(str(FAST_S))
-            assert program.wait(TO_COME_S) == 0
+            assert program.wait(S_PER_TRIAL * num_trials) == 0
         finally:
             program.kill()
             reader.join()
