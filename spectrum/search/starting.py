@@ -16,7 +16,7 @@ from spectrum.search.machines import await_first_place
 from spectrum.search.placement import nodes_of_cluster, place_trials, worker_counts
 from spectrum.search.space import SearchSpace
 
-__all__ = ["check_start"]
+__all__ = ["await_places", "check_start"]
 
 LEFTOVER: Final = re.compile(
     r"\.lock|(folds|floor|images|sealed)\.json"
@@ -37,23 +37,27 @@ def check_start(
     _refuse_wrong_start(study, resume=resume, fork=fork)
     if not study.exists:
         check_sources(space, fork)
-    _check_places(space, is_new=not study.exists)
+        _refuse_without_place(space)
+        await_places(space)
 
 
-def _check_places(space: SearchSpace, *, is_new: bool) -> None:
-    """Raise an error where a trial has no room; wait for it where machines may yet come."""
-    settings, workers = space.study, worker_counts(space)
-    share = settings.gpus_per_worker
-    if settings.concurrent_trials is not None:
-        await_first_place(workers, None if share == "auto" else share, settings)
-    elif is_new:
-        nodes = nodes_of_cluster()
-        try:
-            place_trials(nodes, workers, share)
-        except SearchError as err:
-            is_one_machine = len(nodes) == 1 and nodes[0].cpus > 0
-            more = "" if is_one_machine else f" {FOR_AUTOSCALERS}"
-            raise SearchError(f"{err}{more}") from err
+def await_places(space: SearchSpace) -> None:
+    """Wait for room for a trial where more machines may come; raise an error where none did."""
+    share = space.study.gpus_per_worker
+    await_first_place(worker_counts(space), None if share == "auto" else share, space.study)
+
+
+def _refuse_without_place(space: SearchSpace) -> None:
+    """Raise an error where a trial has no room in a cluster as it is."""
+    if space.study.concurrent_trials is not None:
+        return
+    nodes = nodes_of_cluster()
+    try:
+        place_trials(nodes, worker_counts(space), space.study.gpus_per_worker)
+    except SearchError as err:
+        is_one_machine = len(nodes) == 1 and nodes[0].cpus > 0
+        more = "" if is_one_machine else f" {FOR_AUTOSCALERS}"
+        raise SearchError(f"{err}{more}") from err
 
 
 def _refuse_wrong_start(study: StudyFolder, *, resume: bool, fork: Path | None) -> None:

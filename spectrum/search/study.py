@@ -47,7 +47,7 @@ from spectrum.search.sealing import (
 from spectrum.search.selection import best_line
 from spectrum.search.shared_storage import check_nodes_see
 from spectrum.search.space import SearchSpace
-from spectrum.search.starting import check_start
+from spectrum.search.starting import await_places, check_start
 from spectrum.search.status import StudyStatus
 from spectrum.search.stored import stored_study
 from spectrum.search.tracker import Tracker
@@ -234,6 +234,7 @@ def _drive(
 def _prepare_again(
     study: StudyFolder, space: SearchSpace, data: _Data, num_left: int
 ) -> Preparation:
+    await_places(space)
     prepared = _prepared(space, data, num_left, read_seal(study.path))
     refuse_change(study.read_manifest(), space, prepared.fingerprints)
     return prepared
