@@ -1,6 +1,7 @@
 """An S3 server on loopback (moto) whose bucket keeps versions, as OpenNeuro's does.
 
-``python -m tests.s3_server BUCKET`` runs one until it is ended, and prints its address first.
+``python -m tests.s3_server BUCKET HOST`` runs one on an address of this machine until it is ended,
+and prints its URL first.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import boto3
 from moto.server import ThreadedMotoServer
 
 BUCKET = "openneuro.org"
+LOOPBACK = "127.0.0.1"
 
 
 def s3_environment(url: str) -> dict[str, str]:
@@ -32,9 +34,9 @@ def s3_environment(url: str) -> dict[str, str]:
 
 
 @contextmanager
-def s3_process(bucket: str) -> Iterator[str]:
+def s3_process(bucket: str, host: str = LOOPBACK) -> Iterator[str]:
     """Run a server in a process of its own, which no other's reset empties; yields its address."""
-    command = [sys.executable, "-m", "tests.s3_server", bucket]
+    command = [sys.executable, "-m", "tests.s3_server", bucket, host]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as server:
@@ -46,13 +48,13 @@ def s3_process(bucket: str) -> Iterator[str]:
 
 
 @contextmanager
-def s3_server(bucket: str = BUCKET) -> Iterator[str]:
+def s3_server(bucket: str = BUCKET, host: str = LOOPBACK) -> Iterator[str]:
     """Run the server on a free port; yields its address."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = ThreadedMotoServer(ip_address=host, port=0, verbose=False)
     server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
+    address, port = server.get_host_and_port()
+    url = f"http://{address}:{port}"
     _create_bucket(_client(url), bucket)
     yield url
     server.stop()
@@ -114,7 +116,7 @@ class ObjectStore:
 
 
 def main() -> None:
-    with s3_server(sys.argv[1]) as url:
+    with s3_server(*sys.argv[1:]) as url:
         print(url, flush=True)
         threading.Event().wait()
 

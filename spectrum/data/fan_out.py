@@ -32,7 +32,12 @@ Task = Callable[[str], str]
 
 
 def fan_out(
-    task: Task, jobs: Sequence[FrozenConfig], *, notes: Path, cpus_per_task: float
+    task: Task,
+    jobs: Sequence[FrozenConfig],
+    *,
+    notes: Path,
+    cpus_per_task: float,
+    stays: bool = False,
 ) -> Iterator[tuple[int, str | None]]:
     """Do each job in a task of its own; yield small results as they come.
 
@@ -42,7 +47,9 @@ def fan_out(
     jobs : plain data
     notes : folder of this call alone, which all workers see, for attempts
     cpus_per_task : CPUs that each task asks Ray for
-        0 inside an actor that holds CPUs itself; half of the cluster's CPUs bound the tasks then.
+        0 inside an actor that holds CPUs itself; half of the CPUs bound the tasks then.
+    stays : whether all is done on this node, as no other one sees the files
+        The CPUs are its own then; one that gives out none is asked for none.
 
     Yields
     ------
@@ -61,14 +68,15 @@ def fan_out(
     notes.mkdir(parents=True, exist_ok=True)
     texts = [job.model_dump_json() for job in jobs]
     last: list[int] = []
-    together = _rows(texts, range(len(texts)), _pool(cpus_per_task), cpus_per_task)
+    place = _place(cpus_per_task, stays=stays)
+    together = _rows(texts, range(len(texts)), place)
     for row in _run(task, together, notes, MAX_DEATHS_TOGETHER):
         if row["told"]:
             yield row["index"], row["told"]
         else:
             last.append(row["index"])
     if last:
-        alone = _rows(texts, last, _one_at_a_time(), cpus_per_task)
+        alone = _rows(texts, last, {**place, "compute": _pool(1)})
         for row in _run(task, alone, notes, MAX_DEATHS):
             yield row["index"], row["told"] or None
 
@@ -77,9 +85,8 @@ Rows = tuple[list[dict[str, Any]], dict[str, Any]]
 """Rows of a data set, and how they are mapped."""
 
 
-def _rows(texts: Sequence[str], indices: Sequence[int], pool: Any, cpus: float) -> Rows:
-    rows = [{"index": index, "job": texts[index]} for index in indices]
-    return rows, {"compute": pool, "num_cpus": cpus}
+def _rows(texts: Sequence[str], indices: Sequence[int], place: dict[str, Any]) -> Rows:
+    return [{"index": index, "job": texts[index]} for index in indices], place
 
 
 def _run(task: Task, rows: Rows, notes: Path, max_deaths: int) -> Iterator[dict[str, Any]]:
@@ -116,23 +123,34 @@ def _try(row: dict[str, Any], *, task: Task, notes: str, max_deaths: int) -> dic
         return {"index": row["index"], "told": task(row["job"])}
 
 
-def _pool(cpus_per_task: float) -> Any:
-    """Let Ray's CPUs bound the tasks; where none is asked for, half of the cluster's do."""
+def _place(cpus_per_task: float, *, stays: bool) -> dict[str, Any]:
+    """Let Ray's CPUs bound the tasks; where none is asked for, half of what there are do."""
     import ray
 
     if not ray.is_initialized():
         raise LaunchError("Ray is not started. Start or join it before shards are made.")
+    num_cpus, options = _this_node() if stays else (ray.cluster_resources().get("CPU", 1), {})
+    asked = min(cpus_per_task, num_cpus) if stays else cpus_per_task
+    size = None if asked > 0 else max(1, int(num_cpus) // 2)
+    return {"compute": _pool(size), "num_cpus": asked, **options}
+
+
+def _this_node() -> tuple[float, dict[str, Any]]:
+    """Return the CPUs that this node gives out, and what keeps a task on it."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = ray.get_runtime_context().get_node_id()
+    told = {node["NodeID"]: node["Resources"] for node in ray.nodes()}
+    stay = NodeAffinitySchedulingStrategy(here, soft=False)
+    return told[here].get("CPU", 0), {"scheduling_strategy": stay}
+
+
+def _pool(size: int | None) -> Any:
+    """Return what runs so many tasks at a time, or for None as many as have their CPUs."""
     import ray.data
 
-    if cpus_per_task > 0:
-        return ray.data.TaskPoolStrategy()
-    return ray.data.TaskPoolStrategy(size=max(1, int(ray.cluster_resources().get("CPU", 1)) // 2))
-
-
-def _one_at_a_time() -> Any:
-    import ray.data
-
-    return ray.data.TaskPoolStrategy(size=1)
+    return ray.data.TaskPoolStrategy(size=size)
 
 
 @contextmanager

@@ -251,6 +251,12 @@ def _spread(
     """Do jobs in tasks; notes of attempts are kept no longer than that."""
     notes = aside_path(plan.pieces / "attempts")
     try:
-        yield from fan_out(task, jobs, notes=notes, cpus_per_task=how.cpus_per_run)
+        yield from fan_out(
+            task,
+            jobs,
+            notes=notes,
+            cpus_per_task=how.cpus_per_run,
+            stays=plan.is_of_one_node,
+        )
     finally:
         shutil.rmtree(notes, ignore_errors=True)

@@ -25,6 +25,7 @@ from spectrum.data.store import mark_used
 from spectrum.entities import RunKey
 from spectrum.errors import DataError, ShardError
 from spectrum.owners import aside_path
+from spectrum.storage import address_of
 
 __all__ = [
     "MadeRun",
@@ -64,6 +65,11 @@ class SetPlan:
     def lock(self) -> Path:
         """Held by who makes sets of the recipe."""
         return self.root / f".{self.recipe_name}.lock"
+
+    @property
+    def is_of_one_node(self) -> bool:
+        """Whether the folder is a copy of this node's own, which no other node sees."""
+        return address_of(self.root) is not None
 
     @property
     def earlier_sets(self) -> list[Path]:

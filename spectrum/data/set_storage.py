@@ -6,11 +6,14 @@ A set is never changed, so it has one generation. Not here: what a store is
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import tempfile
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from spectrum.data.manifest import MANIFEST_NAME, read_manifest
+from spectrum.errors import ShardError
 from spectrum.owners import folder_written_aside
 from spectrum.storage import Lease, Mirror, ObjectStore, address_of
 from spectrum.storage.generations import BOOK_NAME, read_book
@@ -60,6 +63,26 @@ class SetStorage:
             return False
         with folder_written_aside(folder) as aside:
             return self._mirror(folder.name, aside).pull()
+
+    def fetch_by_content(self, content_hash: str) -> Path | None:
+        """Fetch a set with a content hash; return its folder, or None where none is stored."""
+        for name in self._store.folders():
+            folder = self._place / name
+            # A bucket may hold folders named "..", and no set begins with a dot.
+            is_new = not name.startswith(".") and not folder.exists()
+            if is_new and self._holds(name, content_hash) and self.fetch(folder):
+                return folder
+        return None
+
+    def _holds(self, name: str, content_hash: str) -> bool:
+        with tempfile.TemporaryDirectory() as aside:
+            manifest = Path(aside) / MANIFEST_NAME
+            if not self._mirror(name, manifest.parent).fetch_one(MANIFEST_NAME, manifest):
+                return False
+            # One of another version is not the one.
+            with suppress(ShardError):
+                return read_manifest(manifest.parent).content_hash == content_hash
+        return False
 
     def keep(self, folder: Path) -> None:
         """Store a set that is here; ask nothing where this machine knows that it is stored."""

@@ -26,6 +26,7 @@ from spectrum.data.describing import recipe_words
 from spectrum.data.holders import held_sets, remove_dead_holders
 from spectrum.data.manifest import MANIFEST_NAME, read_manifest
 from spectrum.data.pieces import SPATIAL_FOLDER
+from spectrum.data.set_storage import SetStorage
 from spectrum.errors import ShardError
 
 __all__ = [
@@ -112,14 +113,19 @@ def list_sets(root: Path) -> tuple[StoredSet, ...]:
     return tuple(sorted(sets, key=lambda stored: (-stored.used_s, stored.path.name)))
 
 
-def find_by_content(content_hash: str, roots: Iterable[Path]) -> Path | None:
-    """Return the folder of the first finished set with a content hash, or None."""
+def find_by_content(content_hash: str, roots: Sequence[Path]) -> Path | None:
+    """Return the folder of the first finished set with a content hash, or None.
+
+    One that is not here, and is in the object store of a folder, is fetched from there.
+    """
     for root in roots:
         for stored in list_sets(root):
             with suppress(ShardError):
                 if read_manifest(stored.path).content_hash == content_hash:
                     return stored.path
-    return None
+    storages = (storage for root in roots if (storage := SetStorage.of(root)))
+    found = (storage.fetch_by_content(content_hash) for storage in storages)
+    return next((folder for folder in found if folder is not None), None)
 
 
 def _describe(folder: Path) -> StoredSet | None:

@@ -19,7 +19,7 @@ from spectrum.data.manifest import ShardRun
 from spectrum.data.run_views import RunSources, sources_of_set, view_run
 from spectrum.data.shards import ShardSet
 from spectrum.data.store import find_by_content
-from spectrum.errors import ShardError
+from spectrum.errors import ShardError, StorageError
 from spectrum.report.run_facts import recipe_text, run_problems
 from spectrum.report.run_figure import draw_strips
 from spectrum.report.theme import DARK, LIGHT, render
@@ -67,16 +67,16 @@ def pipeline_slices(study: StudyView, roots: Sequence[Path]) -> PipelineSlices:
     content = str((study.manifest.get("data") or {}).get("content") or "")
     if not content:
         return PipelineSlices(reason="The study does not say which shard set it used.")
-    found = find_by_content(content, roots)
-    if found is None:
-        return PipelineSlices(
-            reason="The shards of this study are not here, so no slices are shown. With the folder"
-            " that holds them, spectrum report STUDY --shards FOLDER shows them."
-        )
     try:
+        found = find_by_content(content, roots)
+        if found is None:
+            return PipelineSlices(
+                reason="The shards of this study are not here, so no slices are shown. With the "
+                "folder that holds them, spectrum report STUDY --shards FOLDER shows them."
+            )
         shards = ShardSet.open(found)
         runs = tuple(_iter_slices(shards))
-    except (ShardError, OSError) as err:
+    except (ShardError, StorageError, OSError) as err:
         return PipelineSlices(reason=f"The shards of this study cannot be read: {err}")
     return PipelineSlices(
         runs=runs,

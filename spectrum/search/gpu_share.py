@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -113,7 +113,7 @@ def _memory_of_epoch(shared: SharedInputs, config: TrialConfig) -> GpuMemory:
     import torch
 
     with tempfile.TemporaryDirectory() as folder:
-        epochs = StudyObjective(replace(shared, trials=Path(folder)))(0, config)
+        epochs = StudyObjective(shared.apart(Path(folder)))(0, config)
         next(epochs)
         epochs.close()
     return GpuMemory(

@@ -43,7 +43,7 @@ class SharedInputs:
     ``disk_bytes`` what all shard sets together may take, or None, ``holder`` who keeps the sets
     that the trials use from being removed by others, or "". ``study_at`` and ``shards_at`` are
     the addresses of a store, where study and shard sets are on no disk that all nodes share, or
-    "".
+    ""; ``folds_sha256`` tells the fold manifest from that of another study then.
     """
 
     table: RunTable
@@ -55,6 +55,7 @@ class SharedInputs:
     holder: str = ""
     study_at: str = ""
     shards_at: str = ""
+    folds_sha256: str = ""
 
     def on_this_node(self) -> SharedInputs:
         """Return the same with the folders of this node's own working copies."""
@@ -66,6 +67,18 @@ class SharedInputs:
             study = working_copy(studies).path / name
             here = replace(here, trials=study / "trials", folds=study / self.folds.name)
         return here
+
+    def apart(self, trials: Path) -> SharedInputs:
+        """Return the same for a fit that is no trial of the study, so that nothing is stored.
+
+        Parameters
+        ----------
+        trials : folder of this node, where such a fit leaves what it makes
+        """
+        here = self.on_this_node()
+        fetching = stored_trial(trials / "apart", here.study_at, writes=False)
+        fetching.begin(here.folds, here.folds_sha256)
+        return replace(here, trials=trials, study_at="")
 
 
 class StudyObjective:
@@ -100,7 +113,7 @@ class StudyObjective:
         data = fed.data
         own = self._shared.trials / str(number)
         stored = stored_trial(own, self._shared.study_at, writes=rank == 0)
-        stored.begin(self._shared.folds)
+        stored.begin(self._shared.folds, self._shared.folds_sha256)
         folds = folds_of_trial(self._shared.folds, data.table, config)
         fitting = fit_trial(
             data,

@@ -8,7 +8,9 @@ locks, and the marks of what Aim has are of one machine and stay there.
 
 from __future__ import annotations
 
+import hashlib
 import math
+import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -200,16 +202,22 @@ class StoredTrial:
         self._checkpoints = _part_of(folder, store, CHECKPOINTS_NAME)
         self._following = Following(self._states, every_s=None)
 
-    def begin(self, folds: Path) -> None:
+    def begin(self, folds: Path, sha256: str) -> None:
         """Fetch the fold manifest, and the state that another node left, where they are not here.
+
+        Checkpoints that are here are of another study, which had the name before, or are made
+        again from the state.
 
         Parameters
         ----------
         folds : file of the fold manifest
+        sha256 : its digest; a file of another is of a study that had the name before
         """
-        if not folds.is_file():
-            self._fetch_folds(folds)
+        if _sha256(folds) != sha256:
+            self._fetch_folds(folds, sha256)
         self._states.catch_up(yields=True)
+        if self._writes:
+            shutil.rmtree(self._checkpoints.folder, ignore_errors=True)
 
     def followed(
         self, fitting: Generator[Record, None, Result]
@@ -247,14 +255,15 @@ class StoredTrial:
             return f"Checkpoints of a trial are in {self._checkpoints.folder} alone. {err}"
         return ""
 
-    def _fetch_folds(self, folds: Path) -> None:
+    def _fetch_folds(self, folds: Path, sha256: str) -> None:
         """Fetch the fold manifest; the driver stores it when it begins, a moment ago."""
         until = time.monotonic() + TO_APPEAR_S
-        while not _mirror(folds.parent, self._store).fetch_one(folds.name, folds):
+        mirror = _mirror(folds.parent, self._store)
+        while not (mirror.fetch_one(folds.name, folds) and _sha256(folds) == sha256):
             if time.monotonic() > until:
                 raise StorageError(
-                    f"{self._store.address} has no {folds.name} {TO_APPEAR_S:g} s after its study "
-                    "began. See whether the driver can write there."
+                    f"{self._store.address} has no {folds.name} of its study {TO_APPEAR_S:g} s "
+                    "after that began. See whether the driver can write there."
                 )
             time.sleep(1.0)
 
@@ -262,7 +271,7 @@ class StoredTrial:
 class UnstoredTrial:
     """A trial whose folder is on a disk that all nodes share, where all stays."""
 
-    def begin(self, folds: Path) -> None:
+    def begin(self, folds: Path, sha256: str) -> None:
         """Do nothing."""
 
     def followed(
@@ -341,6 +350,11 @@ class _Trials:
     def _stored(self) -> set[tuple[str, ...]]:
         """Return number and part of what is stored of trials."""
         return {tuple(name.split("/")[1:3]) for name in self._store.names(TRIALS)}
+
+
+def _sha256(path: Path) -> str:
+    """Return the digest of a file, or "" where there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _catch_up(mirror: Mirror) -> None:

@@ -272,6 +272,7 @@ def _run(  # noqa: PLR0913 - the parts of a session, one name each
             target=prepared.target,
             shards_root=shards_root.resolve(),
             folds=study.folds,
+            folds_sha256=study.digests_of(study.folds.name)[study.folds.name],
             trials=study.trials,
             disk_bytes=prepared.space.study.disk_bytes,
             holder=holder,

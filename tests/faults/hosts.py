@@ -29,6 +29,9 @@ from tests.unit.search.test_driver import lines_of
 CHECKOUT = Path(__file__).parents[2]
 BRIDGE = "spbr0"
 HOSTS = {"sphost1": "10.213.7.1", "sphost2": "10.213.7.2"}
+MACHINE = "10.213.7.254"
+"""Address at which both reach the machine that they are on."""
+
 PORT = 6379
 NUM_TRIALS = 6
 TO_START_S = 240.0
@@ -40,10 +43,11 @@ def ip(*arguments: str) -> None:
 
 @contextmanager
 def two_hosts() -> Iterator[None]:
-    """Give two namespaces with an address each on one bridge; nothing else is reachable there."""
+    """Give two namespaces with an address each on one bridge, where this machine has one too."""
     with ExitStack() as stack:
         ip("link", "add", BRIDGE, "type", "bridge")
         stack.callback(ip, "link", "del", BRIDGE)
+        ip("addr", "add", f"{MACHINE}/24", "dev", BRIDGE)
         ip("link", "set", BRIDGE, "up")
         for index, (name, address) in enumerate(HOSTS.items()):
             ip("netns", "add", name)
@@ -63,6 +67,12 @@ def inside(host: str, *command: str) -> list[str]:
     return ["ip", "netns", "exec", host, *command]
 
 
+def without(folder: Path | str, *command: str) -> list[str]:
+    """Return a command that sees an empty disk over a folder, which nothing can be written to."""
+    mount = f'mount -t tmpfs -o ro tmpfs {folder} && exec "$@"'
+    return ["unshare", "-m", "sh", "-c", mount, "sh", *command]
+
+
 @contextmanager
 def node(
     host: str, environment: dict[str, str], *arguments: str, over: str = ""
@@ -70,16 +80,7 @@ def node(
     """Run Ray's node of a host, with an empty disk over a folder where one is named."""
     ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *arguments]
     ray += [f"--node-ip-address={HOSTS[host]}", "--num-cpus=1", "--object-store-memory=200000000"]
-    if over:
-        ray = [
-            "unshare",
-            "-m",
-            "sh",
-            "-c",
-            f'mount -t tmpfs tmpfs {over} && exec "$@"',
-            "sh",
-            *ray,
-        ]
+    ray = without(over, *ray) if over else ray
     with subprocess.Popen(
         inside(host, *ray), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
@@ -104,10 +105,12 @@ def search(folder: Path, environment: dict[str, str]) -> subprocess.CompletedPro
     )  # fmt: skip
 
 
-def wait_for_nodes(host: str, address: str, environment: dict[str, str]) -> None:
+def wait_for_nodes(
+    host: str, address: str, environment: dict[str, str], *, number: int = 2
+) -> None:
     look = (
         "import sys, ray; ray.init(address=sys.argv[1], logging_level='ERROR'); "
-        "sys.exit(sum(node['Alive'] for node in ray.nodes()) != 2)"
+        f"sys.exit(sum(node['Alive'] for node in ray.nodes()) != {number})"
     )
     until = time.monotonic() + TO_START_S
     while time.monotonic() < until:
@@ -116,23 +119,33 @@ def wait_for_nodes(host: str, address: str, environment: dict[str, str]) -> None
         if done.returncode == 0:
             return
         time.sleep(2.0)
-    raise AssertionError(f"two nodes were not there after {TO_START_S:g} s")
+    raise AssertionError(f"{number} nodes were not there after {TO_START_S:g} s")
 
 
-def run(folder: Path) -> dict[str, Any]:
-    """Return what the study left, where its processes stood, and how the second was refused."""
+def environment_with_token(folder: Path) -> dict[str, str]:
+    """Return the environment of a cluster whose token and temporary files are in a folder."""
     token = folder / "token"
     token.write_text(secrets.token_hex(32))
     token.chmod(0o600)
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    environment = kept | {
+    return kept | {
         "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_TMPDIR": str(folder),
         "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CHECKOUT),
     }  # fmt: skip
+
+
+def head_words(folder: Path) -> tuple[str, ...]:
+    """Return the words of ``ray start`` for a head."""
+    return ("--head", f"--port={PORT}", "--include-dashboard=false", f"--temp-dir={folder}/ray")
+
+
+def run(folder: Path) -> dict[str, Any]:
+    """Return what the study left, where its processes stood, and how the second was refused."""
+    environment = environment_with_token(folder)
     for name in ("one", "two"):
         (folder / name / "where").mkdir(parents=True)
         (folder / name / "pace").write_text("0.3")
-    head = ("--head", f"--port={PORT}", "--include-dashboard=false", f"--temp-dir={folder}/ray")
+    head = head_words(folder)
     second = (f"--address={HOSTS['sphost1']}:{PORT}",)
     with two_hosts(), node("sphost1", environment, *head):
         with node("sphost2", environment, *second):

@@ -44,6 +44,22 @@ def test_a_job_that_ends_its_workers_is_given_up_and_the_others_are_done(
     assert last == ["1", "1"]
 
 
+def node_of(job: str) -> str:
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
+
+
+@in_ray
+@pytest.mark.parametrize("cpus", [0.0, 1.0, 999.0])
+def test_jobs_that_stay_are_done_on_the_node_of_who_asks_and_ask_for_no_more_than_it_has(
+    tmp_path: Path, ray_session: None, cpus: float
+) -> None:
+    notes = tmp_path / "notes"
+    found = dict(fan_out(node_of, jobs(3), notes=notes, cpus_per_task=cpus, stays=True))
+    assert found == dict.fromkeys(range(3), node_of(""))
+
+
 def fail(job: str) -> str:
     raise KeyError(job)
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from spectrum.data.set_storage import SetStorage
+from spectrum.data.shards import ShardSet
+from spectrum.data.store import find_by_content
 from spectrum.errors import StorageError
 from spectrum.storage import ObjectStore, working_copy
+from tests.unit.report.planted_shards import plant_shards
 
 
 @pytest.fixture
@@ -55,6 +59,24 @@ def test_a_set_that_is_known_to_be_stored_needs_no_store(tmp_path: Path, address
     storage_of(root).keep(folder)
     with pytest.raises(StorageError, match="cannot be"):
         ObjectStore(address).put("x", b"")
+
+
+def test_a_machine_that_lacks_a_set_finds_it_by_its_content_in_the_store(
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch, tiny_bids: Callable[..., Path]
+) -> None:
+    root = working_copy(address).path
+    made, _ = plant_shards([tiny_bids()], root)
+    for folder in (made.path, make_set(root, "of-another-version")):
+        storage_of(root).keep(folder)
+    monkeypatch.setenv("SPECTRUM_STORAGE_CACHE", str(tmp_path / "elsewhere"))
+    there = [tmp_path / "plain", working_copy(address).path]
+
+    assert find_by_content("another", there) is None
+    found = find_by_content(made.manifest.content_hash, there)
+    assert found == there[1] / made.path.name
+    assert ShardSet.open(found).manifest == made.manifest
+    shutil.rmtree(tmp_path / "store")
+    assert find_by_content(made.manifest.content_hash, there) == found
 
 
 def test_a_folder_without_an_address_has_no_storage(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Each "machine" has working copies of its own; they share the store alone.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Callable, Generator
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from spectrum.data.runs import RunTable
 from spectrum.errors import SearchError, StorageError
 from spectrum.search.folder import StudyFolder
+from spectrum.search.objective import SharedInputs
 from spectrum.search.stored import (
     fetch_study,
     is_of_one_machine,
@@ -24,6 +27,7 @@ from spectrum.search.stored import (
     stored_trial,
 )
 from spectrum.storage import ObjectStore, working_copy
+from spectrum.targets import read_target
 from tests.unit.search.drive import drive
 from tests.unit.search.fakes import ListTracker
 from tests.unit.search.test_driver import lines_of, params_of
@@ -194,6 +198,56 @@ def _until(store: ObjectStore, name: str) -> None:
         time.sleep(0.02)
 
 
+def sha256_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_what_a_removed_study_of_the_same_name_left_on_a_node_is_not_taken_for_the_new_ones(
+    machine: Machine, studies: str
+) -> None:
+    address, study = f"{studies}/s", machine("driver")
+    search(study, 1)
+    (study / "folds.json").write_text("new")
+    push_study(study, address)
+    node = machine("node")
+    left = node / "trials" / "7" / "checkpoints" / "another fold"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_text("of the removed study")
+    (node / "folds.json").write_text("old")
+
+    trial = stored_trial(node / "trials" / "7", address, writes=True)
+    trial.begin(node / "folds.json", sha256_of("new"))
+    _run(trial.followed(_fit(node / "trials" / "7", 1)))
+
+    assert (node / "folds.json").read_text() == "new"
+    stored = ObjectStore(address).names("trials/7/checkpoints/files")
+    assert [name.split("/")[4] for name in stored] == ["fold"]
+
+
+def test_a_fit_apart_from_the_trials_has_their_folds_and_stores_nothing(
+    tmp_path: Path, machine: Machine, studies: str
+) -> None:
+    address, study = f"{studies}/s", machine("driver")
+    search(study, 1)
+    (study / "folds.json").write_text("{}")
+    push_study(study, address)
+    shared = SharedInputs(
+        table=RunTable(runs=(), problems=()),
+        target=read_target("early_late"),
+        shards_root=tmp_path / "shards",
+        folds=study / "folds.json",
+        trials=study / "trials",
+        study_at=address,
+        folds_sha256=sha256_of("{}"),
+    )
+    node = machine("node")
+    apart = shared.apart(tmp_path / "apart")
+
+    assert (apart.trials, apart.study_at) == (tmp_path / "apart", "")
+    assert apart.folds == node / "folds.json"
+    assert apart.folds.read_text() == "{}"
+
+
 def test_a_trial_goes_on_from_the_state_that_another_node_stored(
     machine: Machine, studies: str
 ) -> None:
@@ -204,7 +258,7 @@ def test_a_trial_goes_on_from_the_state_that_another_node_stored(
 
     lost = machine("lost") / "trials" / "7"
     trial = stored_trial(lost, address, writes=True)
-    trial.begin(machine("lost") / "folds.json")
+    trial.begin(machine("lost") / "folds.json", sha256_of("{}"))
     assert (machine("lost") / "folds.json").read_text() == "{}"
     steps = trial.followed(_fit(lost, 5))
     assert [next(steps), next(steps)] == [0, 1]
@@ -213,7 +267,7 @@ def test_a_trial_goes_on_from_the_state_that_another_node_stored(
 
     found = machine("other") / "trials" / "7"
     again = stored_trial(found, address, writes=True)
-    again.begin(study / "folds.json")
+    again.begin(study / "folds.json", sha256_of("{}"))
     epochs, result = _run(again.followed(_fit(found, 5)))
 
     assert epochs[0] in (1, 2)
