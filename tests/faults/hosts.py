@@ -13,12 +13,13 @@ import argparse
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def two_hosts() -> Iterator[None]:
         for index, (name, address) in enumerate(HOSTS.items()):
             ip("netns", "add", name)
             stack.callback(ip, "netns", "del", name)
+            stack.callback(end_all_inside, name)
             ip("link", "add", f"spv{index}", "type", "veth", "peer", "eth0", "netns", name)
             ip("link", "set", f"spv{index}", "master", BRIDGE, "up")
             for words in (
@@ -61,6 +63,14 @@ def two_hosts() -> Iterator[None]:
             ):
                 ip("-n", name, *words)
         yield
+
+
+def end_all_inside(host: str) -> None:
+    """End what is left of a host: one process of a killed raylet would keep its address."""
+    asked = ["ip", "netns", "pids", host]
+    for pid in subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split():
+        with suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def inside(host: str, *command: str) -> list[str]:
