@@ -138,12 +138,10 @@ def _place(cpus_per_task: float, *, stays: bool) -> dict[str, Any]:
 def _this_node() -> tuple[float, dict[str, Any]]:
     """Return the CPUs that this node gives out, and what keeps a task on it."""
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = ray.get_runtime_context().get_node_id()
     told = {node["NodeID"]: node["Resources"] for node in ray.nodes()}
-    stay = NodeAffinitySchedulingStrategy(here, soft=False)
-    return told[here].get("CPU", 0), {"scheduling_strategy": stay}
+    return told[here].get("CPU", 0), {"label_selector": {"ray.io/node-id": here}}
 
 
 def _pool(size: int | None) -> Any:
