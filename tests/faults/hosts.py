@@ -36,6 +36,7 @@ MACHINE = "10.213.7.254"
 PORT = 6379
 NUM_TRIALS = 6
 TO_START_S = 240.0
+TO_END_S = 10.0
 
 
 def ip(*arguments: str) -> None:
@@ -99,9 +100,9 @@ def node(
         finally:
             process.terminate()
             try:
-                process.wait(30)
+                process.wait(TO_END_S)
             except subprocess.TimeoutExpired:
-                process.kill()
+                end_all_inside(host)
 
 
 def search(folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
