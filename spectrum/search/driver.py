@@ -127,11 +127,12 @@ class StudyDriver:
         best = best_line(self._lines, self.selection)
         num_done, num_total = self.progress
         ended = [*self._lines.values(), *self._reruns.values()]
-        left = seconds_left([line["seconds"] for line in ended], num_total - num_done, self._live)
+        running = {number: trial for number, trial in self._live.items() if trial.started}
+        left = seconds_left([line["seconds"] for line in ended], num_total - num_done, running)
         now = self._clock()
         return StudyStatus(
             trials=tuple(
-                status_of_trial(number, trial, now=now) for number, trial in self._live.items()
+                status_of_trial(number, trial, now=now) for number, trial in running.items()
             ),
             num_done=num_done,
             num_total=num_total,

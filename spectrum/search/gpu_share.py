@@ -20,8 +20,16 @@ from spectrum.config import TrialConfig, pin_weights, set_paths
 from spectrum.data.describing import size_text
 from spectrum.search.objective import SharedInputs, StudyObjective
 from spectrum.search.placement import Node
+from spectrum.search.settings import StudySettings
 
-__all__ = ["GpuMemory", "choose_share", "idle_limit", "probe_memory", "share_of_gpu"]
+__all__ = [
+    "GpuMemory",
+    "choose_share",
+    "idle_limit",
+    "machines_note",
+    "probe_memory",
+    "share_of_gpu",
+]
 
 MAX_TRIALS_ON_GPU: Final = 8
 """Trials that share one GPU, at most: beyond, they wait for each other's kernels."""
@@ -98,6 +106,17 @@ def idle_limit(max_gpu_hours: float | None, nodes: Sequence[Node]) -> str:
     return (
         f"study.max_gpu_hours, {max_gpu_hours:g}, ends nothing: the cluster has no GPU. "
         "study.max_hours limits a session."
+    )
+
+
+def machines_note(settings: StudySettings, nodes: Sequence[Node]) -> str:
+    """Return a sentence where trials run on CPUs while machines may be yet to come, else ""."""
+    has_gpu = any(node.gpus for node in nodes)
+    if settings.concurrent_trials is None or settings.gpus_per_worker is not None or has_gpu:
+        return ""
+    return (
+        "The cluster has no GPU, so trials run on CPUs, also on machines that are yet to come: "
+        "study.gpus_per_worker: 1, or a part of it, asks for GPUs."
     )
 
 

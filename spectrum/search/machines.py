@@ -9,8 +9,9 @@ would be paid for. Not here: what a trial asks for (``placement``).
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, Literal
 
 from spectrum.errors import SearchError
 from spectrum.search.placement import Node, bundles_of, nodes_of_cluster, place_trials
@@ -23,10 +24,18 @@ logger = logging.getLogger("spectrum.search")
 FIRST_PLACE_S: Final = 900.0
 """Seconds that machines have to come. Clouds take minutes, an image of gigabytes some more."""
 
+LOOK_S: Final = 1
+"""Seconds between two looks; signals are taken between them."""
+
+UNKNOWN_SHARE: Final = (
+    "For machines that are yet to come, study.gpus_per_worker must say what a trial asks for: 0 "
+    "for CPUs alone, 1 or a part of it for GPUs."
+)
+
 
 def await_first_place(
     workers: Iterable[int],
-    gpus_per_worker: float | None,
+    gpus_per_worker: float | Literal["auto"] | None,
     settings: StudySettings,
     *,
     nodes: Callable[[], tuple[Node, ...]] = nodes_of_cluster,
@@ -37,7 +46,7 @@ def await_first_place(
     Parameters
     ----------
     workers : values of ``training.workers`` that trials may have
-    gpus_per_worker : None is one where the cluster has any
+    gpus_per_worker : in numbers where nothing is there yet, as it says what to ask for
     settings : without ``concurrent_trials`` nothing is waited for
     nodes : returns the living machines
     wait_s : at most
@@ -45,7 +54,7 @@ def await_first_place(
     Raises
     ------
     SearchError
-        Where no machine came.
+        Where no machine came, or what to ask for is not known.
     """
     counts = tuple(workers)
     if settings.concurrent_trials is None:
@@ -53,8 +62,10 @@ def await_first_place(
     try:
         place_trials(nodes(), counts, gpus_per_worker)
     except SearchError as err:
+        if gpus_per_worker is None or gpus_per_worker == "auto":
+            raise SearchError(f"{err} {UNKNOWN_SHARE}") from err
         logger.warning("%s It may get machines: waiting, at most %.0f s.", err, wait_s)
-        _ask_once(max(counts), gpus_per_worker or 0.0, settings, wait_s)
+        _ask_once(max(counts), gpus_per_worker, settings, wait_s)
         try:
             place_trials(nodes(), counts, gpus_per_worker)
         except SearchError as still:
@@ -71,6 +82,8 @@ def _ask_once(workers: int, share: float, settings: StudySettings, wait_s: float
     ]
     group = placement_group([b for b in bundles if b], strategy=settings.placement.upper())
     try:
-        group.wait(wait_s)
+        until = time.monotonic() + wait_s
+        while not group.wait(LOOK_S) and time.monotonic() < until:
+            pass
     finally:
         remove_placement_group(group)

@@ -131,9 +131,11 @@ class StudySettings(FrozenConfig):
     gets a whole one."""
 
     concurrent_trials: int | None = Field(default=None, ge=1, le=100_000)
-    """Trials at a time. Those without a place wait for one, so that an autoscaler brings machines;
-    the first one waits a quarter of an hour, and needs ``gpus_per_worker`` in numbers where GPUs
-    are yet to come. None is as many as the cluster can place when trials begin."""
+    """Trials at a time. Those without a place wait for one, so that an autoscaler brings machines
+    of the kind that ``gpus_per_worker`` asks for; the first one waits a quarter of an hour. All
+    that wait have been proposed, without the others' results, and run even when hours or patience
+    are over: it should be near what machines can hold. None is what the cluster can place when
+    trials begin."""
 
     placement: Literal["pack", "spread"] = "pack"
     """Where the workers of one trial stand: on as few machines as they fit on, or on as many as

@@ -43,8 +43,7 @@ def check_start(
 
 def await_places(space: SearchSpace) -> None:
     """Wait for room for a trial where more machines may come; raise an error where none did."""
-    share = space.study.gpus_per_worker
-    await_first_place(worker_counts(space), None if share == "auto" else share, space.study)
+    await_first_place(worker_counts(space), space.study.gpus_per_worker, space.study)
 
 
 def _refuse_without_place(space: SearchSpace) -> None:

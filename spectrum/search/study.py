@@ -110,7 +110,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     with stored_study(study, unstored.append):
         check_start(study, space, resume=resume, fork=fork)
         with study.locked():
-            check_nodes_see([p for p in (study.path, shards_root) if not address_of(p)], roots)
+            _check_nodes(study, data)
             prepared = _open(study, space, data, num_trials, fork)
             study.check_files()
             floor = study.read("floor.json")
@@ -118,6 +118,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
             driver = _drive(study, space, tracker, num_trials)
             try:
                 if num_left := driver.num_left:
+                    _await_machines(study, space, data)
                     prepared = prepared or _prepare_again(study, space, data, num_left)
                     driver.notes += _climb(study, prepared, on_step)
                     shown = on_status and _with_floor(on_status, floor, ladder_scores(study.path))
@@ -155,6 +156,18 @@ class _Data:
     roots: Sequence[Path]
     shards_root: Path
     on_step: OnStep
+
+
+def _check_nodes(study: StudyFolder, data: _Data) -> None:
+    shared = [path for path in (study.path, data.shards_root) if not address_of(path)]
+    check_nodes_see(shared, data.roots)
+
+
+def _await_machines(study: StudyFolder, space: SearchSpace, data: _Data) -> None:
+    """Wait for a trial's place where machines may come, and have those that came be checked."""
+    if space.study.concurrent_trials is not None:
+        await_places(space)
+        _check_nodes(study, data)
 
 
 def _nothing_left(driver: StudyDriver) -> str:
@@ -234,7 +247,6 @@ def _drive(
 def _prepare_again(
     study: StudyFolder, space: SearchSpace, data: _Data, num_left: int
 ) -> Preparation:
-    await_places(space)
     prepared = _prepared(space, data, num_left, read_seal(study.path))
     refuse_change(study.read_manifest(), space, prepared.fingerprints)
     return prepared
@@ -258,7 +270,7 @@ def _run(  # noqa: PLR0913 - the parts of a session, one name each
     on_progress: Progress | None,
     on_status: ShowStatus | None,
 ) -> None:
-    from spectrum.search.gpu_share import choose_share, idle_limit, probe_memory
+    from spectrum.search.gpu_share import choose_share, idle_limit, machines_note, probe_memory
     from spectrum.search.tune_adapters import run_trials
     from spectrum.training.node_copies import NodeCopies
 
@@ -286,9 +298,8 @@ def _run(  # noqa: PLR0913 - the parts of a session, one name each
             nodes,
             partial(probe_memory, shared, prepared.space.default_config),
         )
-        driver.notes += [
-            told for told in (note, idle_limit(settings.max_gpu_hours, nodes)) if told
-        ]
+        more = (idle_limit(settings.max_gpu_hours, nodes), machines_note(settings, nodes))
+        driver.notes += [told for told in (note, *more) if told]
         run_trials(
             driver,
             partial(StudyObjective, shared),

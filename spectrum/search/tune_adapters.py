@@ -94,7 +94,7 @@ class _Session:
             return default
 
     def finish(self, number: int) -> None:
-        self.turns.begin(number)
+        self.turns.end(number)
         self.driver.finish(number)
         self.lost.end(number)
         self.last_words.pop(number, None)
@@ -102,7 +102,7 @@ class _Session:
 
     def lose(self, number: int) -> None:
         """Take it that the process of a trial died."""
-        self.turns.begin(number)
+        self.turns.end(number)
         self.lost.add(number, self.last_words.get(number, ""))
         self.settle()
 
@@ -139,15 +139,13 @@ class _JournalSearcher(Searcher):  # type: ignore[misc]
         if self._session.is_over:
             return Searcher.FINISHED
         self._session.call(self._session.settle)
-        if self._session.turns.is_held:
-            return None
         found = self._session.call(self._next)
         if found is None:
             # A trial that runs may lose its process and have to be handed out again.
             return None if self._session.driver.has_live else Searcher.FINISHED
         number, config = found
         self._number_of[trial_id], self._configs[number] = number, config
-        self._session.turns.hand_out(number)
+        self._session.turns.hand_out(number, config["training"]["workers"])
         return {
             "number": number,
             "trial_config": json.dumps(config),
@@ -162,9 +160,9 @@ class _JournalSearcher(Searcher):  # type: ignore[misc]
 
     def _next(self) -> tuple[int, dict[str, Any]] | None:
         number = self._session.lost.next_ready()
-        if number is None:
-            return self._session.driver.next_trial()
-        return number, self._configs[number]
+        if number is not None:
+            return number, self._configs[number]
+        return None if self._session.turns.are_held() else self._session.driver.next_trial()
 
     def save(self, checkpoint_path: str) -> None:
         """Write nothing: the journal is the state."""

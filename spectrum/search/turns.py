@@ -2,8 +2,8 @@
 
 Tune hands the place of a trial that ended to the next one of its size. A larger or smaller trial
 that waits would wait as long as proposals of that size go on: a trial that lost its machine once
-waited 261 s for seven others. So none is handed out while another has waited for long; then the
-place is given back, and the waiting trial gets it.
+waited 261 s for seven others. So nothing new is handed out while another size has waited for long;
+places that become free then stay so until the waiting trial fits.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from typing import Final
 __all__ = ["Turns"]
 
 PATIENCE_S: Final = 20.0
-"""Seconds that a trial waits before others let it go first; a process takes about 10 to begin."""
+"""Seconds that a trial waits before others let it go first. The process of one that has its place
+takes about 10 to begin, and longer where torch is read over a network."""
 
-AT_MOST_S: Final = 600.0
-"""Seconds after which others go on all the same: there may be no machine for it any more."""
+WITHOUT_ANY_S: Final = 300.0
+"""Seconds in which no trial runs and the waiting one finds no place, after which there is none for
+its size, and others go on."""
 
 
 class Turns:
-    """Trials that were handed out and have not begun.
+    """Trials that were handed out, and those of them that run.
 
     Parameters
     ----------
@@ -32,19 +34,41 @@ class Turns:
 
     def __init__(self, *, are_mixed: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._are_mixed, self._clock = are_mixed, clock
+        self._size_of: dict[int, int] = {}
         self._since: dict[int, float] = {}
+        self._running: set[int] = set()
+        self._placeless: set[int] = set()
+        self._last_end = clock()
 
-    def hand_out(self, number: int) -> None:
-        """Note that a trial may begin as soon as it has a place."""
-        self._since[number] = self._clock()
+    def hand_out(self, number: int, size: int) -> None:
+        """Note that a trial of some workers may begin as soon as it has a place."""
+        self._size_of[number], self._since[number] = size, self._clock()
 
     def begin(self, number: int) -> None:
-        """Note that a trial has a place, or ended without one."""
+        """Note that a trial has its place."""
         self._since.pop(number, None)
+        self._running.add(number)
+        self._placeless.discard(self._size_of.get(number, 0))
 
-    @property
-    def is_held(self) -> bool:
-        """Whether no other trial is to be handed out now."""
+    def end(self, number: int) -> None:
+        """Note that a trial runs no more, whether or not it ever did."""
+        self._since.pop(number, None)
+        if number in self._running:
+            self._running.remove(number)
+            self._last_end = self._clock()
+
+    def are_held(self) -> bool:
+        """Return whether no new trial is to be handed out now."""
         now = self._clock()
-        waited = (now - since for since in self._since.values())
-        return self._are_mixed and any(PATIENCE_S < seconds < AT_MOST_S for seconds in waited)
+        impatient = {
+            number: since
+            for number, since in self._since.items()
+            if now - since > PATIENCE_S and self._size_of[number] not in self._placeless
+        }
+        if not (self._are_mixed and impatient):
+            return False
+        idle_since = max(self._last_end, min(impatient.values()))
+        if self._running or now - idle_since < WITHOUT_ANY_S:
+            return True
+        self._placeless |= {self._size_of[number] for number in impatient}
+        return False

@@ -7,13 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from tests.autoscaled_cluster import AutoscaledCluster, autoscaled_cluster
 from tests.integration.test_study_whole import RUNS, tiny_space
+from tests.unit.search.test_driver import lines_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -36,6 +39,13 @@ def worker_nodes(cluster: AutoscaledCluster) -> list[bool]:
         check=True,
     )
     return [alive for alive, cpus in json.loads(done.stdout.splitlines()[-1]) if cpus or not alive]
+
+
+def most_at_a_time(lines: list[dict[str, Any]]) -> int:
+    """Return how many trials ran side by side when most did."""
+    begins = [datetime.fromisoformat(line["started"]).timestamp() for line in lines]
+    ends = [begin + line["seconds"] for begin, line in zip(begins, lines, strict=True)]
+    return max(sum(b <= begin < e for b, e in zip(begins, ends, strict=True)) for begin in begins)
 
 
 def searched(
@@ -66,14 +76,16 @@ def test_a_search_gets_the_machines_that_it_wants_and_they_go_after_it(
         assert refused.returncode == 1
         assert "the cluster has 0 CPUs" in refused.stderr
         assert "study.concurrent_trials" in refused.stderr
-        done = searched(cluster, tmp_path / "with", root, num_trials=6, concurrent_trials=2)
+        done = searched(
+            cluster, tmp_path / "with", root, num_trials=6, concurrent_trials=2, gpus_per_worker=0
+        )
         assert done.returncode == 0, done.stderr[-3000:] + cluster.log.read_text()[-3000:]
         assert "It may get machines: waiting" in done.stderr
-        lines = (tmp_path / "with/studies/tiny/trials.jsonl").read_text().splitlines()
-        told = {json.loads(line)["number"]: json.loads(line)["state"] for line in lines}
-        assert set(told) == set(range(6))
-        assert set(told.values()) <= {"complete", "pruned"}
+        lines = lines_of(tmp_path / "with/studies/tiny")
+        assert sorted(line["number"] for line in lines) == list(range(6))
+        assert {line["state"] for line in lines} <= {"complete", "pruned"}
         assert len(worker_nodes(cluster)) >= 2
+        assert most_at_a_time(lines) == 2
         until = time.monotonic() + 120
         while any(worker_nodes(cluster)) and time.monotonic() < until:
             time.sleep(3)
