@@ -13,9 +13,9 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,18 +74,26 @@ def _release(path: Path, token: str) -> None:
 
 def remove_abandoned_lock(path: Path) -> None:
     """Take away a lock that a process of this machine left behind; wait for nobody."""
-    token = str(_read(path).get("token", ""))
-    if token and _is_owner_gone(path):
-        _break(path, token)
+    seen = _look(path, None, 0.0)
+    if seen is not None and seen.is_owner_gone:
+        _break(path, seen)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sight:
-    """What a waiter saw of a lock, and when it saw it first."""
+    """What a waiter saw of a lock at one look, and when it saw it first.
+
+    A lock that is being made has no token yet.
+    """
 
     token: str
     mtime_ns: int
+    is_owner_gone: bool
     since_s: float
+
+    def is_same(self, other: _Sight) -> bool:
+        """Return whether nobody has made or touched the lock between two looks."""
+        return (self.token, self.mtime_ns) == (other.token, other.mtime_ns)
 
 
 def _wait_for(path: Path, token: str, stale_s: float, clock: Callable[[], float]) -> None:
@@ -93,8 +101,8 @@ def _wait_for(path: Path, token: str, stale_s: float, clock: Callable[[], float]
     poll_s = SHORTEST_POLL_S
     while not _is_created(path, token):
         before, seen = seen, _look(path, seen, clock())
-        if seen is not None and (_is_owner_gone(path) or clock() - seen.since_s > stale_s):
-            _break(path, seen.token)
+        if seen is not None and (seen.is_owner_gone or clock() - seen.since_s > stale_s):
+            _break(path, seen)
             continue
         is_same = before is not None and seen is not None and before.token == seen.token
         poll_s = min(2 * poll_s, LONGEST_POLL_S) if is_same else SHORTEST_POLL_S
@@ -120,14 +128,13 @@ def _look(path: Path, seen: _Sight | None, now_s: float) -> _Sight | None:
         mtime_ns = path.stat().st_mtime_ns
     except FileNotFoundError:
         return None
-    token = str(_read(path).get("token", ""))
-    if seen is not None and (seen.token, seen.mtime_ns) == (token, mtime_ns):
-        return seen
-    return _Sight(token, mtime_ns, now_s)
-
-
-def _is_owner_gone(path: Path) -> bool:
     told = _read(path)
+    found = _Sight(str(told.get("token", "")), mtime_ns, _is_owner_gone(told), now_s)
+    is_same = seen is not None and seen.is_same(found)
+    return replace(found, since_s=seen.since_s) if seen is not None and is_same else found
+
+
+def _is_owner_gone(told: Mapping[str, Any]) -> bool:
     try:
         owner = Owner(
             machine=str(told["machine"]), pid=int(told["pid"]), started=int(told["started"])
@@ -137,18 +144,21 @@ def _is_owner_gone(path: Path) -> bool:
     return owner.is_gone
 
 
-def _break(path: Path, token: str) -> None:
+def _break(path: Path, seen: _Sight) -> None:
     """Take a lock away, one waiter at a time, unless it is another's by now.
+
+    One without a token, whose owner died while he made it, is known by its time alone.
 
     Where the disk knows no ``flock``, two waiters may meet here; then the lock is put back where
     another has made a new one in the meantime.
     """
     with _alone_in(path.parent), suppress(OSError):
-        if str(_read(path).get("token", "")) != token:
+        now = _look(path, None, 0.0)
+        if now is None or not seen.is_same(now):
             return
         aside = aside_path(path)
         path.rename(aside)
-        if str(_read(aside).get("token", "")) != token:
+        if str(_read(aside).get("token", "")) != seen.token:
             with suppress(OSError):
                 os.link(aside, path)
         aside.unlink()
