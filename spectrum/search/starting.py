@@ -15,6 +15,7 @@ from spectrum.search.folder import StudyFolder
 from spectrum.search.machines import await_first_place
 from spectrum.search.placement import nodes_of_cluster, place_trials, worker_counts
 from spectrum.search.space import SearchSpace
+from spectrum.storage.generations import BOOK_NAME
 
 __all__ = ["await_places", "check_start"]
 
@@ -85,4 +86,5 @@ def _is_free(study: StudyFolder) -> bool:
     """Tell whether a study can begin here; a start that failed leaves no more than these files."""
     if not study.path.is_dir():
         return True
-    return all(LEFTOVER.fullmatch(path.name) for path in study.path.iterdir())
+    names = (path.name for path in study.path.iterdir())
+    return all(name == BOOK_NAME or LEFTOVER.fullmatch(name) for name in names)

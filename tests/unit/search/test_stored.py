@@ -17,6 +17,7 @@ from spectrum.data.runs import RunTable
 from spectrum.errors import SearchError, StorageError
 from spectrum.search.folder import StudyFolder
 from spectrum.search.objective import SharedInputs
+from spectrum.search.starting import check_start
 from spectrum.search.stored import (
     fetch_study,
     is_of_one_machine,
@@ -27,9 +28,10 @@ from spectrum.search.stored import (
     stored_trial,
 )
 from spectrum.storage import ObjectStore, working_copy
+from spectrum.storage.generations import BOOK_NAME
 from spectrum.targets import read_target
 from tests.unit.search.drive import drive
-from tests.unit.search.fakes import ListTracker
+from tests.unit.search.fakes import ListTracker, small_space
 from tests.unit.search.test_driver import lines_of, params_of
 
 Machine = Callable[[str], Path]
@@ -49,6 +51,25 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, studies: str) -> Ma
         return working_copy(studies).path / "s"
 
     return become
+
+
+def fail_to_start(study: StudyFolder) -> None:
+    with stored_study(study, print):
+        study.path.mkdir(parents=True, exist_ok=True)
+        (study.path / "folds.json").write_text("{}")
+        raise SearchError("no place")
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize("name", ["same", "other"])
+def test_a_name_whose_start_failed_is_free_on_every_machine(machine: Machine, name: str) -> None:
+    with pytest.raises(SearchError, match="no place"):
+        fail_to_start(StudyFolder(machine("same")))
+    again = StudyFolder(machine(name))
+    with stored_study(again, print):
+        check_start(again, small_space(), resume=False, fork=None)
+        assert (again.path / BOOK_NAME).is_file()
 
 
 def search(folder: Path, num_trials: int) -> list[str]:
