@@ -34,25 +34,25 @@ class Turns:
 
     def __init__(self, *, are_mixed: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._are_mixed, self._clock = are_mixed, clock
-        self._size_of: dict[int, int] = {}
-        self._since: dict[int, float] = {}
+        self._waiting: dict[int, tuple[int, float]] = {}
         self._running: set[int] = set()
         self._placeless: set[int] = set()
         self._last_end = clock()
 
     def hand_out(self, number: int, size: int) -> None:
         """Note that a trial of some workers may begin as soon as it has a place."""
-        self._size_of[number], self._since[number] = size, self._clock()
+        self._waiting[number] = (size, self._clock())
 
     def begin(self, number: int) -> None:
         """Note that a trial has its place."""
-        self._since.pop(number, None)
         self._running.add(number)
-        self._placeless.discard(self._size_of.get(number, 0))
+        if number in self._waiting:
+            size, _ = self._waiting.pop(number)
+            self._placeless.discard(size)
 
     def end(self, number: int) -> None:
         """Note that a trial runs no more, whether or not it ever did."""
-        self._since.pop(number, None)
+        self._waiting.pop(number, None)
         if number in self._running:
             self._running.remove(number)
             self._last_end = self._clock()
@@ -60,15 +60,15 @@ class Turns:
     def are_held(self) -> bool:
         """Return whether no new trial is to be handed out now."""
         now = self._clock()
-        impatient = {
-            number: since
-            for number, since in self._since.items()
-            if now - since > PATIENCE_S and self._size_of[number] not in self._placeless
-        }
+        impatient = [
+            (size, since)
+            for size, since in self._waiting.values()
+            if now - since > PATIENCE_S and size not in self._placeless
+        ]
         if not (self._are_mixed and impatient):
             return False
-        idle_since = max(self._last_end, min(impatient.values()))
+        idle_since = max(self._last_end, min(since for _, since in impatient))
         if self._running or now - idle_since < WITHOUT_ANY_S:
             return True
-        self._placeless |= {self._size_of[number] for number in impatient}
+        self._placeless |= {size for size, _ in impatient}
         return False

@@ -162,6 +162,7 @@ def test_a_step_never_waits_for_the_device() -> None:
             fold_fit.stepper.step(
                 batch, slices_BTSHW, lr=1e-3, augmentation=augmentation, mixing=mixing
             )
+    assert fold_fit.stepper.read_totals().num_sequences == 3 * len(batch)
 
 
 def test_a_batch_beyond_the_memory_is_divided_as_measured() -> None:

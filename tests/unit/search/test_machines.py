@@ -53,7 +53,9 @@ def test_a_study_that_wants_no_number_of_trials_waits_for_nothing() -> None:
 
 
 def test_where_the_largest_trial_has_room_nothing_is_asked_of_ray() -> None:
-    await_first_place([1, 4], 0.0, WANTED, nodes=Cluster(Node(4)))
+    large = Cluster(Node(4))
+    await_first_place([1, 4], 0.0, WANTED, nodes=large)
+    assert large.num_asked == 1
 
 
 @pytest.mark.parametrize("share", [None, "auto"])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -33,6 +32,8 @@ from spectrum.targets import read_target
 from tests.unit.search.drive import drive
 from tests.unit.search.fakes import ListTracker, small_space
 from tests.unit.search.test_driver import lines_of, params_of
+from tests.unit.training.test_loop import drain
+from tests.waiting import wait_until
 
 Machine = Callable[[str], Path]
 
@@ -203,20 +204,13 @@ def _fit(folder: Path, num_epochs: int) -> Generator[int, None, str]:
     return "done"
 
 
-def _run(steps: Generator[int, None, tuple[str, str]]) -> tuple[list[int], tuple[str, str]]:
-    epochs = []
-    try:
-        while True:
-            epochs.append(next(steps))
-    except StopIteration as end:
-        return epochs, end.value
-
-
-def _until(store: ObjectStore, name: str) -> None:
-    until = time.monotonic() + 20
-    while not any(name in one for one in store.names()):
-        assert time.monotonic() < until
-        time.sleep(0.02)
+def begun(studies: str, machine: Machine, folds: str) -> tuple[str, Path]:
+    """Store a study with one trial; return its address, and its folder at the driver."""
+    address, study = f"{studies}/s", machine("driver")
+    search(study, 1)
+    (study / "folds.json").write_text(folds)
+    push_study(study, address)
+    return address, study
 
 
 def sha256_of(text: str) -> str:
@@ -226,10 +220,7 @@ def sha256_of(text: str) -> str:
 def test_what_a_removed_study_of_the_same_name_left_on_a_node_is_not_taken_for_the_new_ones(
     machine: Machine, studies: str
 ) -> None:
-    address, study = f"{studies}/s", machine("driver")
-    search(study, 1)
-    (study / "folds.json").write_text("new")
-    push_study(study, address)
+    address, _ = begun(studies, machine, "new")
     node = machine("node")
     left = node / "trials" / "7" / "checkpoints" / "another fold"
     left.mkdir(parents=True)
@@ -238,7 +229,7 @@ def test_what_a_removed_study_of_the_same_name_left_on_a_node_is_not_taken_for_t
 
     trial = stored_trial(node / "trials" / "7", address, writes=True)
     trial.begin(node / "folds.json", sha256_of("new"))
-    _run(trial.followed(_fit(node / "trials" / "7", 1)))
+    drain(trial.followed(_fit(node / "trials" / "7", 1)))
 
     assert (node / "folds.json").read_text() == "new"
     stored = ObjectStore(address).names("trials/7/checkpoints/files")
@@ -248,10 +239,7 @@ def test_what_a_removed_study_of_the_same_name_left_on_a_node_is_not_taken_for_t
 def test_a_fit_apart_from_the_trials_has_their_folds_and_stores_nothing(
     tmp_path: Path, machine: Machine, studies: str
 ) -> None:
-    address, study = f"{studies}/s", machine("driver")
-    search(study, 1)
-    (study / "folds.json").write_text("{}")
-    push_study(study, address)
+    address, study = begun(studies, machine, "{}")
     shared = SharedInputs(
         table=RunTable(runs=(), problems=()),
         target=read_target("early_late"),
@@ -272,10 +260,7 @@ def test_a_fit_apart_from_the_trials_has_their_folds_and_stores_nothing(
 def test_a_trial_goes_on_from_the_state_that_another_node_stored(
     machine: Machine, studies: str
 ) -> None:
-    address, study = f"{studies}/s", machine("driver")
-    search(study, 1)
-    (study / "folds.json").write_text("{}")
-    push_study(study, address)
+    address, study = begun(studies, machine, "{}")
 
     lost = machine("lost") / "trials" / "7"
     trial = stored_trial(lost, address, writes=True)
@@ -283,13 +268,16 @@ def test_a_trial_goes_on_from_the_state_that_another_node_stored(
     assert (machine("lost") / "folds.json").read_text() == "{}"
     steps = trial.followed(_fit(lost, 5))
     assert [next(steps), next(steps)] == [0, 1]
-    _until(ObjectStore(address).under("trials/7/state"), "latest.json")
+    states = ObjectStore(address).under("trials/7/state")
+    wait_until(
+        lambda: any("latest.json" in name for name in states.names()), "a state", limit_s=20.0
+    )
     steps.close()
 
     found = machine("other") / "trials" / "7"
     again = stored_trial(found, address, writes=True)
     again.begin(study / "folds.json", sha256_of("{}"))
-    epochs, result = _run(again.followed(_fit(found, 5)))
+    epochs, result = drain(again.followed(_fit(found, 5)))
 
     assert epochs[0] in (1, 2)
     assert epochs[-1] == 4

@@ -21,10 +21,11 @@ from spectrum.training.predictions import Evaluator
 from spectrum.training.resident import ResidentData
 from tests.unit.training.planted import halves, planted_data, tiny_config
 
+T = TypeVar("T")
 R = TypeVar("R")
 
 
-def drain(fitting: Generator[EpochRecord, None, R]) -> tuple[list[EpochRecord], R]:
+def drain(fitting: Generator[T, None, R]) -> tuple[list[T], R]:
     records = []
     while True:
         try:
