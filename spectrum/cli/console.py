@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from types import FrameType
-from typing import Any, Final
+from typing import IO, Any, Final, cast
 
 import typer
 from rich.console import Console
@@ -40,9 +40,34 @@ DONE_IN_PART = 3
 INTERRUPTED = 130
 """Exit code after SIGINT, as shells count it (128 + 2); after SIGTERM it is 143."""
 
+POLITE: Final = (signal.SIGTERM, signal.SIGHUP)
+"""Requests to end, beside Ctrl-C: of a scheduler, and of a terminal that goes."""
+
 HIDDEN: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """What a terminal obeys instead of showing it, but for the ends of lines and tabulators; and what
 turns the order of what follows."""
+
+
+class _Stderr:
+    """The process's stderr of the moment; one whose terminal is gone takes nothing.
+
+    Work goes on without it, as after ``disown``, and is ended in order where it is to end.
+    """
+
+    def write(self, text: str) -> int:
+        """Write, and return how much there was to write."""
+        with suppress(OSError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is held back."""
+        with suppress(OSError):
+            sys.stderr.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        """Return whatever else a console asks its file for."""
+        return getattr(sys.stderr, name)
 
 
 class _Notes(Console):
@@ -65,7 +90,7 @@ def visible(text: str) -> str:
     return HIDDEN.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
-notes = _Notes(stderr=True, highlight=False)
+notes = _Notes(file=cast("IO[str]", _Stderr()), stderr=True, highlight=False)
 """Progress, warnings and errors."""
 
 _QUIET: Final[ContextVar[bool]] = ContextVar("quiet", default=False)
@@ -127,21 +152,25 @@ def ending_politely(sentence: str = "") -> Iterator[None]:
         came.append(number)
         raise KeyboardInterrupt
 
-    earlier = _take_sigterm(stop)
+    earlier = _take_signals(dict.fromkeys(POLITE, stop))
     try:
         yield
     except KeyboardInterrupt:
         notes.print(f"spectrum: interrupted. {sentence}".rstrip(), markup=False, soft_wrap=True)
         raise typer.Exit(128 + came[0] if came else INTERRUPTED) from None
     finally:
-        _take_sigterm(earlier)
+        _take_signals(earlier)
 
 
-def _take_sigterm(handler: Any) -> Any:
-    """Set the handler of SIGTERM and return the one before; in a thread nothing can be set."""
+def _take_signals(handlers: Mapping[signal.Signals, Any]) -> dict[signal.Signals, Any]:
+    """Set handlers and return those before; in a thread, or where ``nohup`` ignores, none is."""
+    earlier: dict[signal.Signals, Any] = {}
     with suppress(ValueError):
-        return signal.signal(signal.SIGTERM, handler)
-    return signal.SIG_DFL
+        for number, handler in handlers.items():
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue
+            earlier[number] = signal.signal(number, handler)
+    return earlier
 
 
 def print_text(text: str) -> None:

@@ -16,7 +16,7 @@ import ray
 from spectrum.config import TrialConfig
 from spectrum.records import TrialEpochRecord
 from spectrum.search.losses import this_node
-from spectrum.search.trials import Failure, Objective, ObjectiveMaker, TrialEnd, end_of
+from spectrum.search.trials import Failure, Objective, ObjectiveMaker, TrialEnd, end_of, failure_of
 from spectrum.training.process_group import Address, Store, join_process_group, open_store
 
 __all__ = ["GroupWorker", "Step"]
@@ -75,7 +75,7 @@ class GroupWorker:
         try:
             step = self._advance()
         except Exception as err:
-            return Step(failure=Failure(kind=type(err).__name__, message=str(err)))
+            return Step(failure=failure_of(err))
         return step if self._rank == 0 else Step(is_over=step.is_over)
 
     def leave(self) -> int:

@@ -38,6 +38,7 @@ FREE_TO_CHANGE: Final = (
     "study.concurrent_trials",
     "study.placement",
     "study.leaders",
+    "study.epoch_minutes",
     "study.max_hours",
     "study.max_gpu_hours",
     "study.stop_when.regret_below",

@@ -17,8 +17,9 @@ import psutil
 
 __all__ = ["SIGNALS", "leave", "noted_signals"]
 
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-"""Slurm sends SIGUSR1 some time before the end of a job that asks for it (``--signal``)."""
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+"""Slurm sends SIGUSR1 some time before the end of a job that asks for it (``--signal``); SIGHUP
+comes when the terminal goes, and is left alone where ``nohup`` had it ignored."""
 
 GRACE_S: Final = 25.0
 """Seconds after a signal in which Ray may end in order; Slurm and Kubernetes wait 30."""
@@ -35,7 +36,12 @@ def noted_signals(note: Callable[[int], None]) -> Iterator[Callable[[], None]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {
+        number: handler
+        for number, handler in handlers.items()
+        if number != signal.SIGHUP or handler is not signal.SIG_IGN
+    }
     timers: list[threading.Timer] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -47,7 +53,7 @@ def noted_signals(note: Callable[[int], None]) -> Iterator[Callable[[], None]]:
 
     def take() -> None:
         if not timers:
-            for number in SIGNALS:
+            for number in before:
                 signal.signal(number, handle)
 
     take()

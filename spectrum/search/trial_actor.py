@@ -16,8 +16,9 @@ from ray import tune
 from spectrum.config import TrialConfig
 from spectrum.records import TrialEpochRecord
 from spectrum.search.losses import this_node
+from spectrum.search.overdue import ended_after
 from spectrum.search.placement import bundles_of
-from spectrum.search.trials import Failure, Objective, ObjectiveMaker, TrialEnd, end_of
+from spectrum.search.trials import Objective, ObjectiveMaker, TrialEnd, end_of, failure_of
 from spectrum.search.worker_group import GroupObjective, TrialFailedError
 
 __all__ = ["TrialActor"]
@@ -34,9 +35,11 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         config: dict[str, Any],
         make_objective: ObjectiveMaker | None = None,
         gpus_per_worker: float = 0.0,
+        epoch_minutes: float | None = None,
     ) -> None:
         """Take the first trial; its first step builds the objective, as errors are told there."""
         self._make_objective, self._gpus_per_worker = make_objective, gpus_per_worker
+        self._epoch_s = None if epoch_minutes is None else 60.0 * epoch_minutes
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -46,13 +49,17 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """Run one epoch; an error is a result, so that the process lives on."""
+        """Run one epoch; an error is a result, so that the process lives on.
+
+        The first one may have to make the trial's shard set, and takes as long as that does.
+        """
         try:
-            return self._advance()
+            with ended_after(None if self._epochs is None else self._epoch_s):
+                return self._advance()
         except TrialFailedError as err:
             return {"failure": err.failure, "done": True}
         except Exception as err:
-            return {"failure": Failure(kind=type(err).__name__, message=str(err)), "done": True}
+            return {"failure": failure_of(err), "done": True}
 
     def cleanup(self) -> None:
         """Give back what the trial holds, and end its workers where it has several."""

@@ -5,15 +5,33 @@ Not here: the real objective (``objective``), and who runs it where (``study``).
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from spectrum.config import TrialConfig
 from spectrum.errors import SearchError
 from spectrum.records import FoldRecord, TrialEpochRecord
 
-__all__ = ["Failure", "Objective", "ObjectiveMaker", "TrialEnd", "end_of"]
+__all__ = [
+    "NO_ROOM",
+    "Failure",
+    "Objective",
+    "ObjectiveMaker",
+    "TrialEnd",
+    "end_of",
+    "failure_of",
+]
+
+NO_ROOM: Final = "NoRoom"
+"""Kind of a failure that is the disk's and not the trial's, which goes on once there is room."""
+
+_TAKES_NOTHING: Final = tuple(
+    os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+)
+"""What libraries that are not Python's, and errors that came from another process, keep of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +52,13 @@ class Failure:
 
     kind: str
     message: str
+
+
+def failure_of(err: Exception) -> Failure:
+    """Return why a trial failed."""
+    message = str(err)
+    has_no_room = any(words in message for words in _TAKES_NOTHING)
+    return Failure(kind=NO_ROOM if has_no_room else type(err).__name__, message=message)
 
 
 class Objective(Protocol):

@@ -25,7 +25,6 @@ from spectrum.errors import SearchError, SpectrumError
 from spectrum.records import TrialEpochRecord
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
-from spectrum.search.losses import Losses, LostTrials, this_node
 from spectrum.search.machines import await_first_place
 from spectrum.search.placement import Placement, bundles_of, nodes_of_cluster, place_trials
 from spectrum.search.settings import StudySettings
@@ -33,7 +32,7 @@ from spectrum.search.signals import noted_signals
 from spectrum.search.status import StudyStatus
 from spectrum.search.trial_actor import TrialActor
 from spectrum.search.trials import Failure, ObjectiveMaker, TrialEnd
-from spectrum.search.turns import Turns
+from spectrum.search.tune_session import TuneSession
 from spectrum.training.environment import environment
 
 __all__ = ["run_trials"]
@@ -50,83 +49,14 @@ ENVIRONMENT: Final = {
 """Tune's own logs, state files and signal handler are off: the study folder is the truth. No death
 is made good by Tune itself, those of machines that were taken away included."""
 
-RETRIES_OF_LOST_WORKER: Final = 1
-"""Times that a trial begins again after its worker process died while its machine lived on; errors
-inside a trial are final."""
-
 MAX_ERROR_TEXT: Final = 500
 """Characters of Tune's account of a lost worker that are kept."""
-
-
-class _Session:
-    """Keeps the first error of the driver, and a signal; either stops Tune at its next turn."""
-
-    def __init__(
-        self,
-        driver: StudyDriver,
-        on_progress: Callable[[int, int], None] | None,
-        on_status: Callable[[StudyStatus], None] | None,
-        *,
-        are_mixed: bool,
-    ) -> None:
-        self.driver = driver
-        self.turns = Turns(are_mixed=are_mixed)
-        here = this_node()
-        self.lost = LostTrials(lambda: Losses(RETRIES_OF_LOST_WORKER, here=here))
-        self.last_words: dict[int, str] = {}
-        self.error: Exception | None = None
-        self.signal: int | None = None
-        self.take_signals: Callable[[], None] = lambda: None
-        self._on_progress, self._on_status = on_progress, on_status
-
-    @property
-    def is_over(self) -> bool:
-        return bool(self.error or self.signal or self.driver.fatal)
-
-    def call(self, action: Callable[[], Any], default: Any = None) -> Any:
-        """Do something with the driver; an error is kept and ends the session."""
-        if self.error is not None:
-            return default
-        try:
-            return action()
-        except Exception as err:
-            self.error = err
-            return default
-
-    def finish(self, number: int) -> None:
-        self.turns.end(number)
-        self.driver.finish(number)
-        self.lost.end(number)
-        self.last_words.pop(number, None)
-        self.tell_progress()
-
-    def lose(self, number: int) -> None:
-        """Take it that the process of a trial died."""
-        self.turns.end(number)
-        self.lost.add(number, self.last_words.get(number, ""))
-        self.settle()
-
-    def settle(self) -> None:
-        """End lost trials that do not begin again."""
-        for number, counts in self.lost.settle():
-            words = self.last_words.get(number, "")
-            self.driver.fail(number, Failure(kind="WorkerLost", message=_lost(counts, words)))
-            self.finish(number)
-
-    def tell_progress(self) -> None:
-        if self._on_progress is not None:
-            self._on_progress(*self.driver.progress)
-        self.tell_status()
-
-    def tell_status(self) -> None:
-        if self._on_status is not None:
-            self._on_status(self.driver.status)
 
 
 class _JournalSearcher(Searcher):  # type: ignore[misc]
     """Hands out the driver's proposals, and ends trials."""
 
-    def __init__(self, session: _Session) -> None:
+    def __init__(self, session: TuneSession) -> None:
         super().__init__()
         self._session = session
         self._number_of: dict[str, int] = {}
@@ -171,7 +101,7 @@ class _JournalSearcher(Searcher):  # type: ignore[misc]
 class _JournalScheduler(FIFOScheduler):  # type: ignore[misc]
     """Stops a trial where the driver says so."""
 
-    def __init__(self, session: _Session) -> None:
+    def __init__(self, session: TuneSession) -> None:
         super().__init__()
         self._session = session
 
@@ -194,24 +124,17 @@ def _text_of_error(trial: Any) -> str:
     return " ".join(text.split())[:MAX_ERROR_TEXT]
 
 
-def _lost(counts: str, last_words: str) -> str:
-    return (
-        "The worker process of the trial died, for want of memory or by a kill from outside. "
-        f"{counts} The last time: {last_words}"
-    )
-
-
 class _FolderCallback(tune.Callback):  # type: ignore[misc]
     """Carries starts, records and ends of trials to the driver."""
 
-    def __init__(self, session: _Session) -> None:
+    def __init__(self, session: TuneSession) -> None:
         self._session = session
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._session.call(self._session.settle)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._session.call(lambda: self._start(trial.config["number"]))
+        self._session.call(lambda: self._session.begin(trial.config["number"]))
 
     def on_trial_result(
         self,
@@ -226,11 +149,6 @@ class _FolderCallback(tune.Callback):  # type: ignore[misc]
         self._session.call(lambda: self._take(trial.config["number"], **taken))
         self._session.call(self._session.tell_status)
 
-    def _start(self, number: int) -> None:
-        self._session.turns.begin(number)
-        self._session.lost.begin(number)
-        self._session.driver.start(number)
-
     def _take(
         self,
         number: int,
@@ -240,6 +158,8 @@ class _FolderCallback(tune.Callback):  # type: ignore[misc]
         node: str | None,
     ) -> None:
         driver = self._session.driver
+        if record is not None:
+            self._session.hear(number)
         if node is not None:
             self._session.lost.begin(number, [node])
         if record is not None:
@@ -247,13 +167,13 @@ class _FolderCallback(tune.Callback):  # type: ignore[misc]
         if end is not None:
             driver.conclude(number, end)
         if failure is not None:
-            driver.fail(number, failure)
+            self._session.fail(number, failure)
 
 
 class _SessionStopper(Stopper):  # type: ignore[misc]
     """Ends Tune's loop when the session is over."""
 
-    def __init__(self, session: _Session) -> None:
+    def __init__(self, session: TuneSession) -> None:
         self._session = session
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -304,7 +224,13 @@ def run_trials(  # noqa: PLR0913 - the parts of a session, one name each
         placement, num_concurrent=min(num_concurrent, max_concurrent or num_concurrent)
     )
     driver.gpus_per_worker = placement.gpus_per_worker
-    session = _Session(driver, on_progress, on_status, are_mixed=len(set(workers)) > 1)
+    session = TuneSession(
+        driver,
+        on_progress,
+        on_status,
+        are_mixed=len(set(workers)) > 1,
+        epoch_minutes=settings.epoch_minutes,
+    )
     session.tell_progress()
     if driver.num_left:
         with environment(ENVIRONMENT), _signals(session), _quiet("ray.tune"):
@@ -313,7 +239,7 @@ def run_trials(  # noqa: PLR0913 - the parts of a session, one name each
 
 
 def _tune(
-    session: _Session,
+    session: TuneSession,
     make_objective: ObjectiveMaker,
     folder: StudyFolder,
     placement: Placement,
@@ -321,7 +247,12 @@ def _tune(
 ) -> None:
     shutil.rmtree(folder.ray, ignore_errors=True)
     share = placement.gpus_per_worker
-    actor = tune.with_parameters(TrialActor, make_objective=make_objective, gpus_per_worker=share)
+    actor = tune.with_parameters(
+        TrialActor,
+        make_objective=make_objective,
+        gpus_per_worker=share,
+        epoch_minutes=settings.epoch_minutes,
+    )
     tune.run(
         tune.with_resources(
             actor,
@@ -351,7 +282,7 @@ def _name_of(trial: Any) -> str:
     return f"trial_{trial.config['number']}"
 
 
-def _raise_what_ended(session: _Session, folder: StudyFolder) -> None:
+def _raise_what_ended(session: TuneSession, folder: StudyFolder) -> None:
     if session.error is not None:
         if isinstance(session.error, SpectrumError):
             raise session.error
@@ -377,7 +308,7 @@ def _raise_what_ended(session: _Session, folder: StudyFolder) -> None:
 
 
 @contextmanager
-def _signals(session: _Session) -> Iterator[None]:
+def _signals(session: TuneSession) -> Iterator[None]:
     def note(number: int) -> None:
         session.signal = number
 

@@ -56,10 +56,13 @@ FAULTS: Final = (
     ),
     Fault(
         "F6",
-        "SIGINT, SIGTERM, SIGUSR1",
+        "SIGINT, SIGTERM, SIGUSR1, a terminal that goes",
         (f"{SEARCH}/test_signals.py",),
-        (f"{WHOLE}/test_search_interrupt.py", f"{WHOLE}/test_prepare_interrupt.py"),
-        gap="SIGHUP",
+        (
+            f"{WHOLE}/test_search_interrupt.py",
+            f"{WHOLE}/test_prepare_interrupt.py",
+            f"{WHOLE}/test_terminal_gone.py",
+        ),
     ),
     Fault(
         "F7",
@@ -79,11 +82,12 @@ FAULTS: Final = (
         "no space left",
         (
             f"{MACHINE}::test_a_study_whose_disk_is_full_stops_and_goes_on_once_there_is_room",
+            f"{MACHINE}::test_trials_whose_disk_is_full_have_not_failed_and_go_on_once_there_is_room",
             f"{DATA}/test_pipeline_disk.py",
             f"{DOWNLOAD}/test_download_faults.py::test_a_full_disk_stops_everything_and_says_what_to_do",
         ),
         (f"{WHOLE}/test_download_kill.py",),
-        gap="a full disk under a checkpoint and under Aim",
+        gap="a full disk under Aim",
     ),
     Fault(
         "F11",
@@ -139,10 +143,10 @@ FAULTS: Final = (
     ),
     Fault(
         "F22",
-        "a score that is not finite, an error, no result, a process that dies",
-        full=(f"{SEARCH}/test_tune_adapters.py",),
-        gap="a trial of one worker that hangs on a node that lives: it cannot be told from a slow "
-        "one",
+        "a score that is not finite, an error, no result, a process that dies or hangs",
+        full=(f"{SEARCH}/test_tune_adapters.py", f"{SEARCH}/test_overdue.py"),
+        gap="a trial that hangs in its first epoch, or where study.epoch_minutes is not set: it "
+        "cannot be told from a slow one",
     ),
     Fault("F23", "thousands of trials", gap="tests/benchmarks/many_trials.py measures it"),
     Fault(

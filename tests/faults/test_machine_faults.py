@@ -6,14 +6,20 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from spectrum.config import TrialConfig
 from spectrum.errors import SearchError
+from spectrum.records import TrialEpochRecord
 from spectrum.search.folder import StudyFolder
+from spectrum.search.trials import TrialEnd, end_of
+from tests.unit.search.fakes import PlantedObjective
 from tests.unit.search.test_driver import lines_of, states_in_journal
+from tests.unit.search.test_tune_adapters import search
 
 CHECKOUT = Path(__file__).parents[2]
 NUM_TRIALS = 12
@@ -74,6 +80,41 @@ def test_a_study_whose_disk_is_full_stops_and_goes_on_once_there_is_room(disk: P
     done = drive(disk / "s")
     assert done.returncode == 0, done.stderr
     check_each_trial_once(disk / "s")
+
+
+class WritingObjective(PlantedObjective):
+    """Leaves some KiB on a disk after each epoch, as a trial leaves its state."""
+
+    def __init__(self, disk: Path) -> None:
+        super().__init__()
+        self.disk = disk
+
+    def __call__(
+        self, number: int, config: TrialConfig, *, rank: int = 0
+    ) -> Generator[TrialEpochRecord, None, TrialEnd]:
+        epochs = super().__call__(number, config, rank=rank)
+        while (record := next(epochs, None)) is not None and not record.finished:
+            (self.disk / f"{number}.{record.epoch}").write_bytes(bytes(DISK_BYTES // 16))
+            yield record
+        assert record is not None
+        yield record
+        return end_of(epochs)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_trials_whose_disk_is_full_have_not_failed_and_go_on_once_there_is_room(
+    disk: Path, tmp_path: Path
+) -> None:
+    objective = partial(WritingObjective, disk)
+    with pytest.raises(SearchError, match=r"Trial \d+ could not write: .*No space left.*--resume"):
+        search(tmp_path / "s", NUM_TRIALS, objective)
+    num_done = len(lines_of(tmp_path / "s"))
+    assert 0 < num_done < NUM_TRIALS
+    subprocess.run(["mount", "-o", f"remount,size={8 * DISK_BYTES}", str(disk)], check=True)
+    search(tmp_path / "s", NUM_TRIALS, objective)
+    check_each_trial_once(tmp_path / "s")
+    assert {line["state"] for line in lines_of(tmp_path / "s")} == {"complete"}
 
 
 def test_a_folder_that_nobody_can_write_to_is_refused_before_anything_is_begun(

@@ -35,3 +35,16 @@ def test_a_signal_that_a_library_took_can_be_taken_back() -> None:
         os.kill(os.getpid(), signal.SIGUSR1)
         take()
     assert told == [signal.SIGUSR1]
+
+
+def test_a_hang_up_that_nohup_has_ignored_stays_ignored() -> None:
+    told: list[int] = []
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with noted_signals(told.append) as take:
+            take()
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert told == []

@@ -17,7 +17,7 @@ from spectrum.errors import LeakageError, SearchError
 from spectrum.records import TrialEpochRecord
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
-from spectrum.search.trials import TrialEnd
+from spectrum.search.trials import ObjectiveMaker, TrialEnd
 from spectrum.search.tune_adapters import run_trials
 from tests.unit.search.fakes import (
     NUM_EPOCHS,
@@ -35,7 +35,7 @@ on_ray = pytest.mark.usefixtures("ray_session")
 def search(
     path: Path,
     num_trials: int,
-    objective: partial[PlantedObjective],
+    objective: ObjectiveMaker,
     *,
     max_concurrent: int | None = None,
     tracker: ListTracker | None = None,
@@ -44,7 +44,13 @@ def search(
     folder, space, tracker = StudyFolder(path), small_space(**study), tracker or ListTracker()
     with folder.locked():
         driver = StudyDriver(folder, space, tracker, num_trials=num_trials)
-        run_trials(driver, objective, folder=folder, max_concurrent=max_concurrent)
+        run_trials(
+            driver,
+            objective,
+            folder=folder,
+            max_concurrent=max_concurrent,
+            settings=space.study,
+        )
     return driver, tracker
 
 
