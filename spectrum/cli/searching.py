@@ -105,7 +105,7 @@ def search(
     reading.check()
     parsed = reading.space
     if address is not None:
-        _check_cluster_options(cpus, dry_run=dry_run)
+        _check_cluster_options(address, cpus, dry_run=dry_run)
         # Elsewhere a relative path is another one.
         roots, shards, studies = (
             [r.absolute() for r in roots],
@@ -149,7 +149,9 @@ def search(
     end_with_refused([problem for _, result in told for problem in result.refused])
 
 
-def _check_cluster_options(cpus: int | None, *, dry_run: bool) -> None:
+def _check_cluster_options(address: str, cpus: int | None, *, dry_run: bool) -> None:
+    from spectrum.launch import AUTO, check_head_address
+
     if cpus is not None:
         raise ConfigError(
             "--cpus says what a Ray that starts here gives out, and --address names one that "
@@ -160,6 +162,8 @@ def _check_cluster_options(cpus: int | None, *, dry_run: bool) -> None:
             "--dry-run joins no cluster and plans for this machine. Leave --address away, and "
             "give --cpus what the cluster has."
         )
+    if address != AUTO:
+        check_head_address(address)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ can read, and bind to loopback; one that answers without a token is joined only 
 so. Not here: what runs on Ray.
 """
 
+from spectrum.launch.addresses import AUTO, check_head_address
 from spectrum.launch.cluster import RunningCluster, bring_up, running_cluster, take_down
 from spectrum.launch.guards import (
     PICKLE_SWITCHES,
@@ -17,6 +18,7 @@ from spectrum.launch.joining import joined_ray, ray_at
 from spectrum.launch.local import available_cpus, local_ray
 
 __all__ = [
+    "AUTO",
     "PICKLE_SWITCHES",
     "TOKEN_BYTES",
     "Job",
@@ -24,6 +26,7 @@ __all__ = [
     "RunningCluster",
     "available_cpus",
     "bring_up",
+    "check_head_address",
     "joined_ray",
     "local_ray",
     "ray_at",

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from spectrum.errors import LaunchError
+from spectrum.launch.addresses import AUTO
 from spectrum.launch.cluster import running_cluster
 from spectrum.launch.guards import state_folder as own_folder
 from spectrum.launch.guards import token_to_send
-from spectrum.launch.joining import AUTO, OPENS
+from spectrum.launch.joining import OPENS
 
 __all__ = ["Job", "JobDoor"]
 

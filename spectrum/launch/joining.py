@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from spectrum.errors import LaunchError
+from spectrum.launch.addresses import AUTO, check_head_address
 from spectrum.launch.cluster import running_cluster
 from spectrum.launch.guards import (
     listening_on_loopback,
@@ -25,11 +26,9 @@ from spectrum.launch.heads import address_of_head, head_watched
 from spectrum.launch.local import local_ray
 from spectrum.launch.session import connect
 
-__all__ = ["AUTO", "OPENS", "joined_ray", "ray_at"]
+__all__ = ["OPENS", "joined_ray", "ray_at"]
 
 logger = logging.getLogger("spectrum.launch")
-
-AUTO: Final = "auto"
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
@@ -85,14 +84,14 @@ def joined_ray(
 
     Raises
     ------
+    ConfigError
+        No head can be at such an address.
     LaunchError
         There is no such cluster, it demands no token, or it has another one.
     """
     refuse_unsafe_switches()
     folder = state_folder or own_folder()
-    own = running_cluster(folder)
-    if address == AUTO:
-        address = os.environ.get("RAY_ADDRESS") or (own.address if own else AUTO)
+    address = _found(address, folder)
     token = token_to_send(folder, insecure=insecure)
     if address != AUTO:
         _check_demands(address, token, insecure=insecure)
@@ -108,6 +107,17 @@ def joined_ray(
                 import ray
 
                 ray.shutdown()
+
+
+def _found(address: str, folder: Path) -> str:
+    """Return the address that is meant, of a form that a head's has; auto where none is known."""
+    told = os.environ.get("RAY_ADDRESS") if address == AUTO else None
+    if address == AUTO and not told:
+        own = running_cluster(folder)
+        return own.address if own else AUTO
+    if (meant := told or address) != AUTO:
+        check_head_address(meant, said_by="RAY_ADDRESS" if told else "--address")
+    return meant
 
 
 def _check_demands(address: str, token: str | None, *, insecure: bool) -> None:
@@ -176,7 +186,7 @@ def _answers(address: str, token: str | None) -> bool:
             if err.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
                 raise LaunchError(
                     f"No Ray answers at {address} in {PROBE_S:g} s. Give HOST:PORT of the head's "
-                    "GCS, 6379 unless it was started with another --port."
+                    "GCS, 6379 unless it was started with another --port; 8265 is its dashboard's."
                 ) from err
             return False
     return True

@@ -10,8 +10,8 @@ import grpc
 import pytest
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
-from spectrum.errors import LaunchError
-from spectrum.launch import joined_ray
+from spectrum.errors import ConfigError, LaunchError
+from spectrum.launch import AUTO, joined_ray
 from spectrum.launch.joining import OPENS
 
 
@@ -97,3 +97,32 @@ def test_an_address_where_nobody_answers_is_told_at_once(monkeypatch: pytest.Mon
     with pytest.raises(LaunchError, match=r"No Ray answers at 127\.0\.0\.1:1 "):  # noqa: SIM117
         with joined_ray("127.0.0.1:1"):
             pass
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (
+            "http://head:8265",
+            r"of a dashboard.*head:6379.*submit \.\.\. --address http://head:8265",
+        ),
+        ("https://head/ray/", r"of a dashboard.*head:6379.*--address https://head/ray/"),
+        ("http://[::1]:8265", r"of a dashboard.*\[::1\]:6379"),
+        ("ray://head:10001", r"Ray Client.*head:6379.*--address http://head:8265"),
+        ("tcp://head:6379", r"no HOST:PORT.*head:6379"),
+        ("head", r"no host and port.*head:6379"),
+        (":6379", r"no host and port.*HOST:6379"),
+        ("head:", r"ends in nothing, which is no port.*head:6379"),
+        ("head:gcs", r"ends in gcs, which is no port.*head:6379"),
+        ("head:65536", r"ends in 65536, which is no port"),
+        ("head:0", r"ends in 0, which is no port"),
+    ],
+)
+def test_an_address_that_no_head_can_have_is_refused_before_a_token_is_read(
+    wrong: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match=f"^--address .*{told}"), joined_ray(wrong):
+        pass
+    monkeypatch.setenv("RAY_ADDRESS", wrong)
+    with pytest.raises(ConfigError, match=f"^RAY_ADDRESS .*{told}"), joined_ray(AUTO):
+        pass
