@@ -7,6 +7,7 @@ by all who may use the cluster: no place for secrets. Not here: the work (``spec
 
 from __future__ import annotations
 
+import difflib
 import http.client
 import logging
 import os
@@ -14,7 +15,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +42,15 @@ TO_TAKE_S: Final = 120.0
 
 NOT_YET: Final = "No available agent"
 """How the dashboard says that the processes which start jobs are not there yet."""
+
+UNKNOWN: Final = "status code 404"
+"""How Ray's client says that the dashboard knows no such job."""
+
+LIKE: Final = 0.75
+"""Likeness of two names, at most 1, from which one may be meant for the other; those that Ray
+makes have the first ten of 26 letters in common."""
+
+MAX_NEAR: Final = 3
 
 OVER: Final = ("SUCCEEDED", "FAILED", "STOPPED")
 
@@ -127,7 +137,7 @@ class JobDoor:
 
     def job(self, name: str) -> Job:
         """Return a job by its name."""
-        return _job(_told(self.address, lambda: self._client.get_job_info(name)))
+        return _job(self._of(name, self._client.get_job_info))
 
     def jobs(self) -> list[Job]:
         """Return all jobs that were sent, the newest first."""
@@ -137,11 +147,11 @@ class JobDoor:
 
     def stop(self, name: str) -> None:
         """Ask a job to end; it is given the time to write what it has."""
-        _told(self.address, lambda: self._client.stop_job(name))
+        self._of(name, self._client.stop_job)
 
     def log(self, name: str) -> str:
         """Return what a job has printed so far."""
-        return str(_told(self.address, lambda: self._client.get_job_logs(name)))
+        return str(self._of(name, self._client.get_job_logs))
 
     def follow(self, name: str) -> Iterator[str]:
         """Yield what a job prints, until it is over."""
@@ -155,6 +165,26 @@ class JobDoor:
             if is_over:
                 return
             time.sleep(LOOK_S)
+
+    def _of(self, name: str, ask: Callable[[str], Any]) -> Any:
+        """Ask about one job; an unknown name is told with those that may be meant."""
+        try:
+            return _told(self.address, lambda: ask(name))
+        except LaunchError as err:
+            if UNKNOWN not in str(err):
+                raise
+            known = [one.job for one in self.jobs()]
+            raise LaunchError(_unknown(self.address, name, known)) from err
+
+
+def _unknown(address: str, name: str, known: Sequence[str]) -> str:
+    holding = [one for one in known if name in one]
+    near = (holding or difflib.get_close_matches(name, known, cutoff=LIKE))[:MAX_NEAR]
+    if near:
+        which = f"Is it {' or '.join(near)}? spectrum jobs list tells all"
+    else:
+        which = "spectrum jobs list tells those that were sent there"
+    return f"The cluster at {address} knows no job {name}. {which}."
 
 
 def _address(address: str, folder: Path) -> str:
