@@ -14,7 +14,7 @@ from typing import Final
 from spectrum.cli.console import print_notes
 from spectrum.errors import StorageError
 
-__all__ = ["stored_words"]
+__all__ = ["WITH_SCHEME", "stored_words"]
 
 ROOT_OPTIONS: Final = ("--studies", "--shards")
 """What they name is read by a search, which fetches what it needs."""
@@ -22,7 +22,8 @@ ROOT_OPTIONS: Final = ("--studies", "--shards")
 SENT: Final = "submit"
 """Command whose words are for another machine, which has working copies of its own."""
 
-_WITH_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
+WITH_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
+"""How an address begins; a Path of one has lost the second slash."""
 
 
 @contextmanager
@@ -56,7 +57,7 @@ def stored_words(words: Sequence[str]) -> Iterator[list[str]]:
 def _local(word: str, before: str, studies: dict[Path, str]) -> str:
     option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
     is_root = (option or before) in ROOT_OPTIONS
-    if not ("://" in value or (is_root and _WITH_SCHEME.match(value))):
+    if not ("://" in value or (is_root and WITH_SCHEME.match(value))):
         return word
     from spectrum.storage import is_address, working_copy
 

@@ -11,6 +11,7 @@ import typer
 
 from spectrum.cli.console import print_json, print_text, say
 from spectrum.cli.options import InsecureOption, JsonOption
+from spectrum.cli.sending import check_sent
 from spectrum.cli.tables import aligned
 from spectrum.errors import ConfigError
 
@@ -56,7 +57,8 @@ def submit(
     ],
     address: DoorOption = "auto",
     working_dir: Annotated[
-        Path | None, typer.Option(help="Folder that is sent along, for the space file.")
+        Path | None,
+        typer.Option(exists=True, help="Folder that is sent along, for the space file."),
     ] = None,
     runtime_env: Annotated[
         Path | None,
@@ -70,17 +72,20 @@ def submit(
 ) -> None:
     """Run a search as a job on a cluster, and print its log.
 
-    Data, --shards and --studies are folders that every node of the cluster sees; relative paths
-    are those of the folder that is sent. Ctrl+C ends the printing, and leaves the job.
+    Data, --shards and --studies are folders that every node of the cluster sees, by their whole
+    paths; relative ones of space and data are those of the folder that is sent. Ctrl+C ends the
+    printing, and leaves the job.
 
     Example: spectrum submit joint.yaml /data/ds0000* --studies /data/studies --shards
     /data/shards --working-dir search_spaces --address http://localhost:8265
     """
     from spectrum.launch import JobDoor
 
+    environment = _environment(runtime_env)
+    sent = working_dir or environment.get("working_dir")
+    check_sent([space, *context.args], None if sent is None else str(sent))
     command = shlex.join([*JOB.split(), space, *context.args, "--address", "auto"])
     command += " --insecure" if insecure else ""
-    environment = _environment(runtime_env)
     door = JobDoor(address, insecure=insecure)
     folder = OWN_FOLDER if working_dir is not None else ""
     job = door.submit(folder + command, working_dir=working_dir, runtime_env=environment)
