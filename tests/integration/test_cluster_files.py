@@ -231,15 +231,29 @@ def test_shellcheck_finds_nothing(path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def stand_in(tmp_path: Path, script: str) -> dict[str, str]:
+    """Return an environment in which a script stands for spectrum, and the image's are on PATH."""
+    programs = tmp_path / "bin"
+    programs.mkdir(exist_ok=True)
+    (programs / "spectrum").write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    (programs / "spectrum").chmod(0o755)
+    for source in scripts_of_image():
+        shutil.copy(source, programs)
+    return {"PATH": f"{programs}:{os.environ['PATH']}"}
+
+
+def scripts_of_image() -> list[Path]:
+    """Return the scripts that the Dockerfile copies to where the image looks for programs."""
+    lines = (CLUSTER / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    (copied,) = [line.split()[1:-1] for line in lines if line.endswith(" /usr/local/bin/")]
+    return [CLUSTER.parent / source for source in copied]
+
+
 def typed(tmp_path: Path, *arguments: str) -> str:
     """Return what ``search_or_resume.sh`` calls, told by a program that stands for spectrum."""
-    program = tmp_path / "bin/spectrum"
-    program.parent.mkdir(exist_ok=True)
-    program.write_text('#!/bin/sh\necho "$@"\n', encoding="utf-8")
-    program.chmod(0o755)
     done = subprocess.run(
         ["sh", CLUSTER / "search_or_resume.sh", *arguments],
-        env={"PATH": f"{program.parent}:{os.environ['PATH']}"},
+        env=stand_in(tmp_path, 'echo "$@"'),
         capture_output=True,
         text=True,
         check=False,
@@ -261,6 +275,28 @@ def test_the_same_words_begin_a_study_and_go_on_with_it(tmp_path: Path, begun: s
 
 def test_a_search_without_data_is_wrong_usage(tmp_path: Path) -> None:
     assert typed(tmp_path, "studies", "name", "space.yaml") == "2"
+
+
+@pytest.mark.parametrize(
+    ("ended", "code"),
+    [("exit 0", 0), ("exit 3", 0), ("exit 1", 1), ("exit 2", 2), ("kill -KILL $$", 137)],
+)
+def test_a_job_of_kuberay_fails_where_its_search_did_and_not_where_inputs_were_refused(
+    tmp_path: Path, ended: str, code: int
+) -> None:
+    (job,) = documents("RayJob")
+    assert job["spec"]["backoffLimit"] > 0
+    done = subprocess.run(
+        job["spec"]["entrypoint"],
+        shell=True,
+        env=stand_in(tmp_path, f'echo "$@"; {ended}'),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code
+    assert done.stdout.startswith("search /opt/spectrum/search_spaces/joint.yaml ")
+    assert ("inputs were refused" in done.stderr) is (ended == "exit 3")
 
 
 def test_commands_of_machines_are_sound_shell() -> None:
@@ -289,6 +325,13 @@ def test_hadolint_finds_nothing() -> None:
         [hadolint, CLUSTER / "Dockerfile"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_the_builder_of_the_image_is_sent_all_that_it_copies() -> None:
+    lines = (CLUSTER / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    sources = {path for line in lines if line.startswith("COPY ") for path in line.split()[1:-1]}
+    ignored = (CLUSTER / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+    assert sources == {line[1:] for line in ignored if line.startswith("!")}
 
 
 def test_the_image_does_not_run_as_root() -> None:
