@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from spectrum.config.frozen import FrozenConfig
 from spectrum.data.attempts import noted, num_deaths
+from spectrum.data.waits import WaitTeller, waits_told
 from spectrum.errors import LaunchError, ShardError
 
 __all__ = ["MAX_DEATHS", "fan_out"]
@@ -26,6 +27,10 @@ does to a bystander it does rarely three times."""
 
 MAX_DEATHS_TOGETHER: Final = MAX_DEATHS - 1
 """The last attempt is made alone, so that nobody else's memory is to blame."""
+
+TO_START_S: Final = 15.0
+"""Seconds in which no task has begun before want of CPUs is told: one that has its CPU takes about
+10 until its process is there."""
 
 Task = Callable[[str], str]
 """From the JSON of a job to the JSON of what became of it; can be pickled."""
@@ -95,7 +100,9 @@ def _run(task: Task, rows: Rows, notes: Path, max_deaths: int) -> Iterator[dict[
 
     items, options = rows
     arguments = {"task": task, "notes": str(notes), "max_deaths": max_deaths}
-    with _quiet():
+    teller = WaitTeller([{"CPU": options["num_cpus"]}], first_s=TO_START_S)
+    waits = waits_told(teller, lambda: not any(notes.glob("*")))
+    with _quiet(), waits:
         mapped = ray.data.from_items(items, override_num_blocks=len(items)).map(
             _try, fn_kwargs=arguments, **options
         )

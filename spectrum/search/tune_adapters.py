@@ -21,6 +21,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import NoopStopper, Stopper
 
+from spectrum.data.waits import WaitTeller, has_place, waits_told
 from spectrum.errors import SearchError, SpectrumError
 from spectrum.records import TrialEpochRecord
 from spectrum.search.driver import StudyDriver
@@ -232,8 +233,10 @@ def run_trials(  # noqa: PLR0913 - the parts of a session, one name each
         epoch_minutes=settings.epoch_minutes,
     )
     session.tell_progress()
+    smallest = bundles_of(min(workers), placement.gpus_per_worker)
+    waits = waits_told(WaitTeller(smallest), lambda: session.turns.is_stuck and not has_place())
     if driver.num_left:
-        with environment(ENVIRONMENT), _signals(session), _quiet("ray.tune"):
+        with environment(ENVIRONMENT), _signals(session), _quiet("ray.tune"), waits:
             _tune(session, make_objective, folder, placement, settings)
     _raise_what_ended(session, folder)
 

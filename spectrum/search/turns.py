@@ -57,6 +57,11 @@ class Turns:
             self._running.remove(number)
             self._last_end = self._clock()
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether trials wait for a place, and none has one."""
+        return bool(self._waiting) and not self._running
+
     def are_held(self) -> bool:
         """Return whether no new trial is to be handed out now."""
         now = self._clock()

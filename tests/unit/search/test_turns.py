@@ -79,3 +79,15 @@ def test_a_trial_that_is_handed_out_again_waits_anew() -> None:
     assert not waiting.are_held()
     clock.now += PATIENCE_S + 1
     assert waiting.are_held()
+
+
+def test_trials_are_stuck_while_they_wait_and_none_runs() -> None:
+    waiting, _ = turns(are_mixed=False)
+    assert not waiting.is_stuck
+    waiting.hand_out(3, size=1)
+    waiting.hand_out(4, size=1)
+    assert waiting.is_stuck
+    waiting.begin(3)
+    assert not waiting.is_stuck
+    waiting.end(3)
+    assert waiting.is_stuck
