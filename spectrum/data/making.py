@@ -36,6 +36,7 @@ from spectrum.data.voxel_digests import (
 from spectrum.entities import RunKey
 from spectrum.errors import ShardError
 from spectrum.owners import aside_path
+from spectrum.storage import OF_COMMAND, Patience
 
 __all__ = ["Making", "OnRunDone", "RunsMade", "make_runs", "write_files"]
 
@@ -54,13 +55,15 @@ class Making:
     ``cpus_per_run`` are the CPUs that each task asks Ray for; 0 inside an actor that holds CPUs
     itself: nothing is asked for, so nothing is waited for. ``retry`` tries runs again that ended
     their workers in an earlier call. ``make_run`` is what a worker does with a run, ``look`` what
-    it does with an image of no run; both can be pickled.
+    it does with an image of no run; both can be pickled. ``patience`` is for how long a store of
+    the shard sets may be away; of a trial in full, since its search has begun long ago.
     """
 
     cpus_per_run: float = 1.0
     retry: bool = False
     make_run: RunMaker = finish_run
     look: Looker = look_at
+    patience: Patience = OF_COMMAND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

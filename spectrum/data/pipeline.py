@@ -102,7 +102,7 @@ def prepare(
     else:
         remove_abandoned(selected.root, ".aside-*")
         remove_abandoned_lock(selected.lock)
-    if storage := SetStorage.of(selected.root):
+    if storage := SetStorage.of(selected.root, how.patience):
         storage.keep(found.path)
     mark_used(found.path)
     manifest = found.manifest
@@ -187,7 +187,7 @@ def _find_or_make(
         found = _find(plan)
         if found is not None:
             return found, True
-        storage = SetStorage.of(plan.root)
+        storage = SetStorage.of(plan.root, how.patience)
         if storage is None:
             return _make_or_find(selected, plan, how, on_run_done)
         with storage.making(plan.recipe_name):

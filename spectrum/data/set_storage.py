@@ -15,13 +15,15 @@ from typing import Final
 from spectrum.data.manifest import MANIFEST_NAME, read_manifest
 from spectrum.errors import ShardError
 from spectrum.owners import folder_written_aside
-from spectrum.storage import Lease, Mirror, ObjectStore, address_of
+from spectrum.storage import Lease, Mirror, ObjectStore, Patience, address_of
 from spectrum.storage.generations import BOOK_NAME, read_book
 
 __all__ = ["SetStorage"]
 
 MAKING: Final = ".making"
 """Folder of the leases of those who make sets, one a recipe."""
+
+PATIENT: Final = Patience()
 
 
 class SetStorage:
@@ -31,21 +33,22 @@ class SetStorage:
     ----------
     address : of the folder of all shard sets; asked when something has to be read or stored
     place : folder of this machine where sets are made
+    patience : for how long the store may be away
     """
 
-    def __init__(self, address: str, place: Path) -> None:
-        self._address, self._place = address, place
+    def __init__(self, address: str, place: Path, patience: Patience) -> None:
+        self._address, self._place, self._patience = address, place, patience
 
     @cached_property
     def _store(self) -> ObjectStore:
         # Opening one looks up its bucket's region, which a store that is away does not tell.
-        return ObjectStore(self._address)
+        return ObjectStore(self._address, patience=self._patience)
 
     @classmethod
-    def of(cls, shards_root: Path) -> SetStorage | None:
+    def of(cls, shards_root: Path, patience: Patience = PATIENT) -> SetStorage | None:
         """Return where the sets of a folder are stored; None where they are here alone."""
         address = address_of(shards_root)
-        return None if address is None else cls(address, shards_root)
+        return None if address is None else cls(address, shards_root, patience)
 
     def making(self, recipe_name: str) -> AbstractContextManager[None]:
         """Hold the right to make sets of a recipe in the whole cluster; wait for who has it."""

@@ -23,9 +23,10 @@ from spectrum.errors import ShardError
 from spectrum.records import TrialEpochRecord
 from spectrum.scores import further_metrics
 from spectrum.search.folder import STATE_NAME
-from spectrum.search.stored import CHECKPOINTS_NAME, stored_trial
+from spectrum.search.stored_parts import CHECKPOINTS_NAME
+from spectrum.search.stored_trials import stored_trial
 from spectrum.search.trials import TrialEnd
-from spectrum.storage import working_copy
+from spectrum.storage import Patience, working_copy
 from spectrum.targets import Target
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class StudyObjective:
             shared.table,
             config.preprocessing,
             shards_root=shared.shards_root,
-            how=Making(cpus_per_run=0.0),
+            how=Making(cpus_per_run=0.0, patience=Patience()),
             target=shared.target,
         )
         if shared.holder:

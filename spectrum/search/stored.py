@@ -1,29 +1,32 @@
 """A study in an object store: caught up with before it goes on, followed while it runs.
 
 The study's own files are one mirror, which the driver pushes: journal and lines are read at one
-moment, so that a generation agrees with itself. What a trial needs to go on, and its checkpoints,
-are mirrors of their own, which the process that trains it pushes, on whatever node. Ray's files,
-locks, and the marks of what Aim has are of one machine and stay there.
+moment, so that a generation agrees with itself. Not here: what trials store (``stored_trials``).
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from spectrum.errors import SpectrumError, StorageError
-from spectrum.search.folder import BOOK_OF_MIRROR, SECONDS_NAME, STATE_NAME, StudyFolder
+from spectrum.search.folder import STATE_NAME, StudyFolder
 from spectrum.search.locks import is_held, lock_held, lock_waited_for
+from spectrum.search.stored_parts import (
+    CHECKPOINTS_NAME,
+    TRIALS,
+    mirror_of_study,
+    mirror_of_trial,
+)
 from spectrum.storage import (
     LATEST_NAME,
+    OF_COMMAND,
     Beside,
     Following,
     Lease,
@@ -33,51 +36,18 @@ from spectrum.storage import (
     working_copy,
 )
 
-__all__ = [
-    "CHECKPOINTS_NAME",
-    "StoredTrial",
-    "fetch_study",
-    "is_of_one_machine",
-    "push_study",
-    "remove_stored",
-    "stored_studies",
-    "stored_study",
-    "stored_trial",
-]
-
-CHECKPOINTS_NAME: Final = "checkpoints"
-TRIALS: Final = "trials"
-TOGETHER: Final = ("optuna.journal", "trials.jsonl")
+__all__ = ["fetch_study", "push_study", "remove_stored", "stored_studies", "stored_study"]
 
 CLOSING_S: Final = 120.0
 """Seconds for which a store may be away when a study ends; Slurm gives about so long to end."""
 
 TIDIED_EVERY_S: Final = 10.0
 
-TO_APPEAR_S: Final = 600.0
-
 NUM_AT_ONCE: Final = 8
 """Trials whose checkpoints are asked for at a time: a study has thousands."""
 
 REPORT: Final = "report/"
 """What is made anew from the rest of a study, on any machine, and may be given up."""
-
-Record = TypeVar("Record")
-Result = TypeVar("Result")
-
-
-def is_of_one_machine(path: str) -> bool:
-    """Return whether a file of a study is of this machine alone, or stored with its trial."""
-    parts = path.split("/")
-    if (
-        parts[0] in ("aim", "ray")
-        or path.endswith(".lock")
-        or any(p.startswith(".") for p in parts)
-    ):
-        return True
-    if parts[0] != TRIALS or len(parts) < 4 or parts[3:] == [SECONDS_NAME]:
-        return False
-    return parts[2] in (STATE_NAME, CHECKPOINTS_NAME)
 
 
 @contextmanager
@@ -98,7 +68,7 @@ def stored_study(study: StudyFolder, tell: Callable[[str], None]) -> Iterator[No
     if address is None:
         yield
         return
-    store = ObjectStore(address)
+    store = ObjectStore(address, patience=OF_COMMAND)
     lease = Lease(store, place=str(study.path))
     with ExitStack() as held:
         held.enter_context(
@@ -110,7 +80,7 @@ def stored_study(study: StudyFolder, tell: Callable[[str], None]) -> Iterator[No
         )
         with lock_waited_for(_fetched(study.path)):
             held.enter_context(lease.held())
-            mirror = _mirror(study.path, store, allowed=lease.check)
+            mirror = mirror_of_study(study.path, store, allowed=lease.check)
             _catch_up(mirror)
             mirror.sweep()
         following, trials = Following(mirror), _Trials(study, store.with_patience(CLOSING_S))
@@ -138,11 +108,11 @@ def fetch_study(folder: Path, address: str, *, checkpoints: bool = True) -> bool
     folder : of its working copy
     checkpoints : whether its trials' are fetched too
     """
-    store = ObjectStore(address)
+    store = ObjectStore(address, patience=OF_COMMAND)
     with lock_waited_for(_fetched(folder)):
         if is_held(_searched(folder)):
             return folder.is_dir()
-        mirror = _mirror(folder, store)
+        mirror = mirror_of_study(folder, store)
         if not mirror.holds("study.json"):
             return False
         _catch_up(mirror)
@@ -160,7 +130,7 @@ def push_study(folder: Path, address: str) -> None:
     with lock_waited_for(_fetched(folder)):
         if is_held(_searched(folder)):
             return
-        mirror = _mirror(folder, store)
+        mirror = mirror_of_study(folder, store)
         if not mirror.is_pushed:
             with Lease(store, place=str(folder.resolve())).held():
                 mirror.push()
@@ -170,7 +140,11 @@ def stored_studies(address: str) -> list[str]:
     """Return the names of the studies below an address, and fetch those to its working copy."""
     copy = working_copy(address)
     # A bucket may hold folders named "..", and no study begins with a dot.
-    names = [name for name in ObjectStore(address).folders() if not name.startswith(".")]
+    names = [
+        name
+        for name in ObjectStore(address, patience=OF_COMMAND).folders()
+        if not name.startswith(".")
+    ]
     return [
         name
         for name in names
@@ -180,112 +154,10 @@ def stored_studies(address: str) -> list[str]:
 
 def remove_stored(address: str) -> None:
     """Remove a study from its store; what names its files goes first."""
-    store = ObjectStore(address)
+    store = ObjectStore(address, patience=OF_COMMAND)
     with Lease(store, place="removal").held():
         for name in (LATEST_NAME, *store.names()):
             store.remove(name)
-
-
-class StoredTrial:
-    """What a trial leaves on its node, kept in the study's store.
-
-    Parameters
-    ----------
-    folder : of the trial, on this node
-    store : of the study
-    writes : whether this process is the one of the trial's that stores
-    """
-
-    def __init__(self, folder: Path, store: ObjectStore, *, writes: bool) -> None:
-        self._folder, self._store, self._writes = folder, store, writes
-        self._states = _part_of(folder, store, STATE_NAME)
-        self._checkpoints = _part_of(folder, store, CHECKPOINTS_NAME)
-        self._following = Following(self._states, every_s=None)
-
-    def begin(self, folds: Path, sha256: str) -> None:
-        """Fetch the fold manifest, and the state that another node left, where they are not here.
-
-        Checkpoints that are here are of another study, which had the name before, or are made
-        again from the state.
-
-        Parameters
-        ----------
-        folds : file of the fold manifest
-        sha256 : its digest; a file of another is of a study that had the name before
-        """
-        if _sha256(folds) != sha256:
-            self._fetch_folds(folds, sha256)
-        self._states.catch_up(yields=True)
-        if self._writes:
-            shutil.rmtree(self._checkpoints.folder, ignore_errors=True)
-
-    def followed(
-        self, fitting: Generator[Record, None, Result]
-    ) -> Generator[Record, None, tuple[Result, str]]:
-        """Run a fit, and store its state after each epoch, beside it, and then its checkpoints.
-
-        Returns
-        -------
-        result, trouble : of the fit; why its checkpoints could not be stored, or ""
-        """
-        if not self._writes:
-            return (yield from fitting), ""
-        self._following.start()
-        try:
-            result = yield from self._poking(fitting)
-        finally:
-            self._following.stop()
-        return result, self._keep_checkpoints()
-
-    def _poking(self, fitting: Generator[Record, None, Result]) -> Generator[Record, None, Result]:
-        with closing(fitting):
-            while True:
-                try:
-                    record = next(fitting)
-                except StopIteration as stop:
-                    result: Result = stop.value
-                    return result
-                self._following.poke()
-                yield record
-
-    def _keep_checkpoints(self) -> str:
-        try:
-            self._checkpoints.push(anew=True)
-        except StorageError as err:
-            return f"Checkpoints of a trial are in {self._checkpoints.folder} alone. {err}"
-        return ""
-
-    def _fetch_folds(self, folds: Path, sha256: str) -> None:
-        """Fetch the fold manifest; the driver stores it when it begins, a moment ago."""
-        until = time.monotonic() + TO_APPEAR_S
-        mirror = _mirror(folds.parent, self._store)
-        while not (mirror.fetch_one(folds.name, folds) and _sha256(folds) == sha256):
-            if time.monotonic() > until:
-                raise StorageError(
-                    f"{self._store.address} has no {folds.name} of its study {TO_APPEAR_S:g} s "
-                    "after that began. See whether the driver can write there."
-                )
-            time.sleep(1.0)
-
-
-class UnstoredTrial:
-    """A trial whose folder is on a disk that all nodes share, where all stays."""
-
-    def begin(self, folds: Path, sha256: str) -> None:
-        """Do nothing."""
-
-    def followed(
-        self, fitting: Generator[Record, None, Result]
-    ) -> Generator[Record, None, tuple[Result, str]]:
-        """Run a fit."""
-        return (yield from fitting), ""
-
-
-def stored_trial(folder: Path, study_at: str, *, writes: bool) -> StoredTrial | UnstoredTrial:
-    """Return what keeps a trial, whose study has an address, or "" where it has none."""
-    if not study_at:
-        return UnstoredTrial()
-    return StoredTrial(folder, ObjectStore(study_at), writes=writes)
 
 
 class _Trials:
@@ -345,16 +217,13 @@ class _Trials:
         self._ended.extendleft((-math.inf, number) for number in left)
 
     def _fetch_last(self, number: int) -> None:
-        _part_of(self._study.trial(number), self._store, CHECKPOINTS_NAME).catch_up(yields=True)
+        mirror_of_trial(self._study.trial(number), self._store, CHECKPOINTS_NAME).catch_up(
+            yields=True
+        )
 
     def _stored(self) -> set[tuple[str, ...]]:
         """Return number and part of what is stored of trials."""
         return {tuple(name.split("/")[1:3]) for name in self._store.names(TRIALS)}
-
-
-def _sha256(path: Path) -> str:
-    """Return the digest of a file, or "" where there is none."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _catch_up(mirror: Mirror) -> None:
@@ -378,19 +247,3 @@ def _lock_beside(folder: Path, name: str) -> Path:
     lock = folder.with_name(f".{folder.name}.{name}")
     lock.touch()
     return lock
-
-
-def _mirror(
-    folder: Path, store: ObjectStore, *, allowed: Callable[[], None] = lambda: None
-) -> Mirror:
-    return Mirror(folder, store, skips=is_of_one_machine, together=TOGETHER, allowed=allowed)
-
-
-def _part_of(folder: Path, store: ObjectStore, name: str) -> Mirror:
-    return Mirror(
-        folder / name,
-        store.under(f"{TRIALS}/{folder.name}/{name}"),
-        # The driver's, which stores it with the study.
-        skips=lambda path: path == SECONDS_NAME,
-        book=folder / f"{BOOK_OF_MIRROR}{name}.json",
-    )

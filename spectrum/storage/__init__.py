@@ -5,11 +5,12 @@ renamed folders, so a study is not run on it: it is run in a *working copy*, a f
 machine, whose state goes to the store as whole, consistent generations. A store that is away for a
 while holds nothing up.
 
-``objects``: whole contents by name. ``mirror``: a folder and its generations. ``lease``: one
-writer at a time. ``copies``: where the working copy of an address is. ``following``: a mirror that
-is pushed beside other work.
+``objects``: whole contents by name. ``asking``: what a store that is away costs. ``mirror``: a
+folder and its generations. ``lease``: one writer at a time. ``copies``: where the working copy of
+an address is. ``following``: a mirror that is pushed beside other work.
 """
 
+from spectrum.storage.asking import OF_COMMAND, Patience
 from spectrum.storage.beside import Beside
 from spectrum.storage.copies import WorkingCopy, address_of, is_address, working_copy
 from spectrum.storage.following import Following
@@ -19,11 +20,13 @@ from spectrum.storage.objects import ObjectStore
 
 __all__ = [
     "LATEST_NAME",
+    "OF_COMMAND",
     "Beside",
     "Following",
     "Lease",
     "Mirror",
     "ObjectStore",
+    "Patience",
     "WorkingCopy",
     "address_of",
     "is_address",

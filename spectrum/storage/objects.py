@@ -1,4 +1,4 @@
-"""Whole contents by name in an object store; asked again for a while where the store is away.
+"""Whole contents by name in an object store.
 
 The only importer of ``pyarrow.fs``, whose addresses and settings count: ``s3://bucket/folder`` and
 ``gs://bucket/folder``, credentials, region and ``AWS_ENDPOINT_URL`` from the environment or the
@@ -8,47 +8,32 @@ machine, ``file:///folder`` for a mounted disk.
 from __future__ import annotations
 
 import hashlib
-import re
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from spectrum.errors import StorageError
+from spectrum.storage.asking import Contact, Patience, ask, endpoint, reason_of
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-__all__ = ["ObjectStore", "Patience"]
+__all__ = ["ObjectStore"]
 
 Answer = TypeVar("Answer")
 
 BLOCK_BYTES: Final = 8 * 2**20
 """Bytes read at a time; S3 takes parts of at least 5 MiB."""
 
-MAX_WAIT_S: Final = 10.0
-"""Seconds between two attempts, at most; they begin at half a second and double."""
+NUM_ATTEMPTS: Final = 3
+"""Requests that Arrow itself makes before it tells of a failure; asking again is done here."""
 
-HOPELESS: Final = re.compile(
-    r"ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH"
-    r"|INVALID_SIGNATURE|UNRECOGNIZED_CLIENT|EXPIRED_TOKEN|Permission denied"
-    r"|Read-only file system|HTTP status 403|Bucket '[^']*' not found",
-    re.IGNORECASE,
-)
-"""What asking again does not mend, in the words of Arrow, which has no classes for it."""
+AT_FIRST: Final = 1
+"""The same before the store has answered: one that takes connections alone costs 3 s each time."""
 
-WRONG_PLACE: Final = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
-"""The same of a disk."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """For how long a store may be away, in seconds, and the clock by which that is told."""
-
-    seconds: float = 600.0
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
+TO_GIVE_UP_S: Final = 5
+"""The same in seconds for Google's client, which would ask for 15 minutes."""
 
 
 class ObjectStore:
@@ -57,7 +42,7 @@ class ObjectStore:
     Parameters
     ----------
     address : such as ``s3://bucket/folder``
-    patience : for how long a request is made again
+    patience : for how long a request is made again; ten minutes where None
 
     Raises
     ------
@@ -68,10 +53,15 @@ class ObjectStore:
     def __init__(self, address: str, *, patience: Patience | None = None) -> None:
         self.address = address.rstrip("/")
         self._patience = patience or Patience()
-        # Asked as well: the region of a bucket is looked up.
-        self._system, self._root = self._asked(
-            lambda: _opened(self.address), "it cannot be opened"
+        self._contact = Contact(self.address)
+        # Asked as well: the region of a bucket is looked up. Nobody need have answered then.
+        opened = ask(
+            lambda: _opened(self.address),
+            f"{self.address}: it cannot be opened",
+            patience=self._patience,
+            contact=Contact(self.address),
         )
+        self._systems, self._root = opened
 
     def under(self, name: str) -> ObjectStore:
         """Return the store of the contents whose names begin with ``name/``."""
@@ -79,9 +69,7 @@ class ObjectStore:
 
     def with_patience(self, seconds: float) -> ObjectStore:
         """Return the same store, asked again for another time."""
-        patience = Patience(
-            seconds=seconds, clock=self._patience.clock, sleep=self._patience.sleep
-        )
+        patience = replace(self._patience, seconds=seconds)
         return self._like(self.address, self._root, patience)
 
     def put(self, name: str, content: bytes) -> None:
@@ -165,8 +153,14 @@ class ObjectStore:
         """Return the first parts of all names that have several, sorted."""
         from pyarrow.fs import FileSelector, FileType
 
-        selector = FileSelector(self._root, recursive=False, allow_not_found=True)
-        found = self._asked(lambda: self._system.get_file_info(selector), "it cannot be listed")
+        # Strictly: else a bucket that is not there is one that holds nothing.
+        selector = FileSelector(self._root, recursive=False)
+        try:
+            found = self._asked(
+                lambda: self._system.get_file_info(selector), "it cannot be listed"
+            )
+        except FileNotFoundError:
+            return []
         return sorted(info.base_name for info in found if info.type == FileType.Directory)
 
     def remove(self, name: str) -> None:
@@ -180,9 +174,14 @@ class ObjectStore:
 
     def _like(self, address: str, root: str, patience: Patience) -> ObjectStore:
         other = object.__new__(ObjectStore)
-        other.address, other._root = address, root
-        other._system, other._patience = self._system, patience
+        other.address, other._root, other._patience = address, root, patience
+        other._systems, other._contact = self._systems, self._contact
         return other
+
+    @property
+    def _system(self) -> FileSystem:
+        at_first, later = self._systems
+        return later if self._contact.has_answered else at_first
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
@@ -199,50 +198,38 @@ class ObjectStore:
                 num_bytes += len(block)
                 yield block
 
-    def _asked(self, ask: Callable[[], Answer], fault: str) -> Answer:
-        patience, wait_s = self._patience, 0.5
-        until = patience.clock() + patience.seconds
-        while True:
-            try:
-                return ask()
-            except (FileNotFoundError, StorageError):
-                raise
-            except OSError as err:
-                reason = _reason(err)
-                if isinstance(err, WRONG_PLACE) or HOPELESS.search(reason):
-                    raise StorageError(
-                        f"{self.address}: {fault}: {reason}. Look at the address, and at what "
-                        "this machine's credentials may do there."
-                    ) from err
-                if patience.clock() + wait_s > until:
-                    raise StorageError(
-                        f"{self.address}: {fault}{_for(patience.seconds)}: {reason}. See that "
-                        "the store answers, and go on with the same command."
-                    ) from err
-            patience.sleep(wait_s)
-            wait_s = min(2 * wait_s, MAX_WAIT_S)
+    def _asked(self, call: Callable[[], Answer], fault: str) -> Answer:
+        told = f"{self.address}: {fault}"
+        return ask(call, told, patience=self._patience, contact=self._contact)
 
 
-def _opened(address: str) -> tuple[FileSystem, str]:
+def _opened(address: str) -> tuple[tuple[FileSystem, FileSystem], str]:
+    """Return what asks a store at first and what asks it later, and the folder there."""
     import pyarrow as pa
     from pyarrow.fs import FileSystem
 
+    is_google = address.startswith(("gs://", "gcs://"))
+    setting = f"?retry_limit_seconds={TO_GIVE_UP_S}" if is_google else ""
     try:
-        system, root = FileSystem.from_uri(address)
+        system, root = FileSystem.from_uri(f"{address}{setting}")
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as err:
         raise StorageError(
-            f"{address} is no address of a store: {_reason(err)}. Give one such as "
+            f"{address} is no address of a store: {reason_of(err)}. Give one such as "
             "s3://bucket/folder, gs://bucket/folder or file:///folder."
         ) from err
     if not root.strip("/"):
         raise StorageError(f"{address} names no folder. Give one such as s3://bucket/folder.")
-    return system, root.rstrip("/")
+    if system.type_name != "s3":
+        return (system, system), root.rstrip("/")
+    return (_s3(system.region, AT_FIRST), _s3(system.region, NUM_ATTEMPTS)), root.rstrip("/")
 
 
-def _for(seconds: float) -> str:
-    return f" for {seconds:g} s" if seconds else ""
+def _s3(region: str, num_attempts: int) -> FileSystem:
+    """Return a client that soon tells of a failure; Arrow's own takes up to 99 s for it."""
+    from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 
-
-def _reason(err: Exception) -> str:
-    """Return the words of an error on one line, without what Arrow says twice."""
-    return " ".join(str(err).partition("; Details:")[0].split())[:300].rstrip(".")
+    return S3FileSystem(
+        region=region,
+        endpoint_override=endpoint(),
+        retry_strategy=AwsStandardS3RetryStrategy(max_attempts=num_attempts),
+    )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from pathlib import Path
 
 import pytest
 
+from spectrum.cli import main
 from spectrum.cli.stored import stored_words
 from spectrum.errors import StorageError
 from spectrum.storage import address_of
+from tests.s3_server import s3_environment
 
 
 @pytest.fixture(autouse=True)
@@ -40,3 +44,20 @@ def test_words_for_another_machine_keep_their_addresses() -> None:
     words = ["--quiet", "submit", "joint.yaml", "/data", "--studies", "s3://lab/studies"]
     with stored_words(words) as local:
         assert local == words
+
+
+def test_a_command_whose_store_never_answers_soon_says_what_to_check(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+    for name, value in s3_environment(url).items():
+        monkeypatch.setenv(name, value)
+    begin = time.monotonic()
+    with pytest.raises(SystemExit):
+        main(["study", "show", "s3://lab/studies/joint"])
+
+    assert time.monotonic() - begin < 15.0
+    told = capfd.readouterr().err
+    assert "s3://lab/studies/joint: latest.json cannot be read for 10 s" in told
+    assert f"check the address, the endpoint (AWS_ENDPOINT_URL: {url}), this machine's" in told

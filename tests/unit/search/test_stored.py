@@ -19,13 +19,13 @@ from spectrum.search.objective import SharedInputs
 from spectrum.search.starting import check_start
 from spectrum.search.stored import (
     fetch_study,
-    is_of_one_machine,
     push_study,
     remove_stored,
     stored_studies,
     stored_study,
-    stored_trial,
 )
+from spectrum.search.stored_parts import is_of_one_machine
+from spectrum.search.stored_trials import stored_trial
 from spectrum.storage import ObjectStore, working_copy
 from spectrum.storage.generations import BOOK_NAME
 from spectrum.targets import read_target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 
 from spectrum.errors import StorageError
 from spectrum.storage import ObjectStore
-from spectrum.storage.objects import Patience
+from spectrum.storage.asking import Patience
 from tests.gate import Gate, gate_before
 from tests.s3_server import s3_environment
 from tests.unit.storage.conftest import BUCKET
@@ -98,3 +99,56 @@ def test_a_bucket_that_is_not_there_is_refused_at_once(gate: Gate) -> None:
 def test_what_is_no_address_is_refused_with_examples(address: str) -> None:
     with pytest.raises(StorageError, match="Give one such as s3://bucket/folder"):
         ObjectStore(address)
+
+
+@pytest.fixture
+def mute(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A server that takes connections and does not answer."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        for name, value in s3_environment(url).items():
+            monkeypatch.setenv(name, value)
+        yield url
+
+
+def test_a_server_that_takes_connections_alone_is_told_of_and_soon_given_up_at_first(
+    mute: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = ObjectStore(f"s3://{BUCKET}/mute", patience=Patience(first_s=6.0))
+    begin = time.monotonic()
+    with pytest.raises(StorageError, match="It has not answered once: check the address") as end:
+        store.get("x", max_bytes=1)
+
+    assert time.monotonic() - begin < 9.0
+    assert f"the endpoint (AWS_ENDPOINT_URL: {mute})" in str(end.value)
+    assert [record.message.split(" (")[0] for record in caplog.records] == [
+        f"s3://{BUCKET}/mute does not answer"
+    ]
+
+
+def test_a_store_that_has_answered_has_the_whole_patience_and_is_told_of_once(
+    gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+        if now[0] > 30.0:
+            gate.open()
+
+    patience = Patience(first_s=10.0, clock=lambda: now[0], sleep=sleep)
+    store = ObjectStore(f"s3://{BUCKET}/told", patience=patience)
+    store.put("before", b"1")
+    gate.close()
+    store.under("a").put("meanwhile", b"2")
+
+    first, last = (record.message for record in caplog.records)
+    assert first.startswith(f"s3://{BUCKET}/told does not answer (")
+    assert first.endswith("It is asked again for up to 596 s.")
+    assert last == f"s3://{BUCKET}/told answers again."
+
+
+def test_a_bucket_that_is_not_there_is_none_without_folders(gate: Gate) -> None:
+    assert ObjectStore(f"s3://{BUCKET}/nothing").folders() == []
+    with pytest.raises(StorageError, match="s3://no-such-bucket/x: it cannot be listed"):
+        ObjectStore("s3://no-such-bucket/x").folders()
