@@ -36,7 +36,7 @@ from spectrum.cli import (
 )
 from spectrum.cli.console import ending_politely, notes, set_quiet
 from spectrum.cli.options import GLOBAL_HELP, LogLevelOption, QuietOption, global_first
-from spectrum.cli.stored import stored_words
+from spectrum.cli.stored import stored_words, with_addresses
 from spectrum.errors import SpectrumError
 
 __all__ = ["app", "main"]
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with stored_words(sys.argv[1:] if arguments is None else arguments) as words:
             app(args=words)
     except SpectrumError as err:
-        notes.print(f"spectrum: {err}", markup=False, soft_wrap=True)
+        notes.print(f"spectrum: {with_addresses(str(err))}", markup=False, soft_wrap=True)
         sys.exit(err.exit_code)
 
 

@@ -50,7 +50,7 @@ def list_shards(shards: ShardsOption = Path("shards"), as_json: JsonOption = Fal
         told = {"num_parts": num_parts, "num_bytes": num_bytes}
         print_json({"sets": [_to_json(stored) for stored in sets], "spatial": told})
         return
-    lines = _table(sets) if sets else [f"{shards} holds no finished shard set."]
+    lines = _table(sets) if sets else [_no_set(shards)]
     if num_parts:
         lines += [
             "",
@@ -119,6 +119,15 @@ def _check_budget(budget_gib: float) -> None:
         raise ConfigError(
             f"--budget-gib {budget_gib:g} is no size. Give a finite number of GiB, such as 50."
         )
+
+
+def _no_set(shards: Path) -> str:
+    from spectrum.storage import address_of
+
+    address = address_of(shards)
+    if address is None:
+        return f"{shards} holds no finished shard set."
+    return f"This machine has fetched no shard set of {address}; its copies would lie in {shards}."
 
 
 def _check_folder(shards: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 from spectrum.cli.console import print_notes
 from spectrum.errors import StorageError
 
-__all__ = ["WITH_SCHEME", "stored_words"]
+__all__ = ["WITH_SCHEME", "stored_words", "with_addresses"]
 
 ROOT_OPTIONS: Final = ("--studies", "--shards")
 """What they name is read by a search, which fetches what it needs."""
@@ -52,6 +52,16 @@ def stored_words(words: Sequence[str]) -> Iterator[list[str]]:
     finally:
         for folder, address in studies.items():
             _push(folder, address)
+
+
+def with_addresses(text: str) -> str:
+    """Return a message with the address of each working copy of this machine that it names."""
+    from spectrum.storage import copies_in
+
+    untold = [copy for copy in copies_in(text) if copy.address not in text]
+    return " ".join(
+        [text, *(f"{copy.path} is this machine's copy of {copy.address}." for copy in untold)]
+    )
 
 
 def _local(word: str, before: str, studies: dict[Path, str]) -> str:

@@ -41,13 +41,14 @@ def list_(
     Example: spectrum study list studies
     """
     from spectrum.search.study_list import list_studies
+    from spectrum.storage import told_place
 
     found = list_studies(studies)
     if as_json:
         print_json({"studies": found})
         return
     if not found:
-        print_text(f"{studies} holds no study.")
+        print_text(f"{told_place(studies)} holds no study.")
     width = max((len(told["study"]) for told in found), default=0)
     for told in found:
         print_text(f"{told['study']:{width}}  {told.get('problem') or _one_line(told)}")
@@ -119,14 +120,17 @@ def remove(
     Example: spectrum study rm studies/quickstart --yes
     """
     from spectrum.search.study_list import remove_study, show_study
+    from spectrum.storage import told_place
 
     if not yes:
         told = show_study(study)
         raise ConfigError(
-            f"{study} holds {told['num_complete']} complete trials and their checkpoints. "
-            "Give --yes to remove it."
+            f"{told_place(study)} holds {told['num_complete']} complete trials and their "
+            "checkpoints. Give --yes to remove it."
         )
-    notes.print(f"Removed {study} with {remove_study(study)} trials.", markup=False)
+    # Its address is known by its folder, which goes.
+    place = told_place(study)
+    notes.print(f"Removed {place} with {remove_study(study)} trials.", markup=False)
 
 
 def _lines(told: dict[str, Any]) -> list[str]:

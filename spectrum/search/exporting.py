@@ -23,6 +23,7 @@ from spectrum.search.result import StudyResult
 from spectrum.search.sealing import opened_lines, told_seal
 from spectrum.search.single import BEGUN_NAME, RESULT_NAME
 from spectrum.search.view import view_study
+from spectrum.storage import told_place
 from spectrum.targets import Target, read_target
 from spectrum.training.checkpoints import (
     HEADER_NAME,
@@ -99,8 +100,8 @@ def _found(source: Path) -> _Source:
         return _of_training(source)
     what = "an unfinished training" if (source / BEGUN_NAME).is_file() else "no model"
     raise SearchError(
-        f"{source} holds {what}. Give the folder of a study (studies/NAME), or the --out folder "
-        "of a finished `spectrum train`."
+        f"{told_place(source)} holds {what}. Give the folder of a study (studies/NAME), or the "
+        "--out folder of a finished `spectrum train`."
     )
 
 

@@ -15,6 +15,7 @@ from spectrum.search.folder import StudyFolder
 from spectrum.search.machines import await_first_place
 from spectrum.search.placement import nodes_of_cluster, place_trials, worker_counts
 from spectrum.search.space import SearchSpace
+from spectrum.storage import told_place
 from spectrum.storage.generations import BOOK_NAME
 
 __all__ = ["await_places", "check_start"]
@@ -61,6 +62,7 @@ def _refuse_without_place(space: SearchSpace) -> None:
 
 
 def _refuse_wrong_start(study: StudyFolder, *, resume: bool, fork: Path | None) -> None:
+    place = told_place(study.path)
     if resume and fork is not None:
         raise SearchError(
             "A study is forked when it begins, and continued as it is. Give --fork or --resume, "
@@ -68,16 +70,16 @@ def _refuse_wrong_start(study: StudyFolder, *, resume: bool, fork: Path | None) 
         )
     if resume and not study.path.is_dir():
         raise SearchError(
-            f"There is no study at {study.path}. Leave --resume away to begin it, or give the "
+            f"There is no study at {place}. Leave --resume away to begin it, or give the "
             "name of one that was begun."
         )
     if resume and not study.exists:
         raise SearchError(
-            f"No study was begun at {study.path}: it holds no study.json. Leave --resume away."
+            f"No study was begun at {place}: it holds no study.json. Leave --resume away."
         )
     if not resume and not _is_free(study):
         raise SearchError(
-            f"{study.path} exists already. Continue it with --resume, or give this search "
+            f"{place} exists already. Continue it with --resume, or give this search "
             "another --name."
         )
 

@@ -18,7 +18,7 @@ from spectrum.search.manifest import manifest_differences
 from spectrum.search.sealing import told_seal
 from spectrum.search.stored import remove_stored
 from spectrum.search.view import StudyView, view_study
-from spectrum.storage import address_of
+from spectrum.storage import address_of, told_place
 
 __all__ = ["diff_studies", "list_studies", "remove_study", "show_study"]
 
@@ -66,7 +66,7 @@ def diff_studies(one: Path, other: Path) -> dict[str, Any]:
     """Return how two studies differ: inputs by path with both values, and what each selected."""
     studies = [view_study(one), view_study(other)]
     return {
-        "studies": [str(one), str(other)],
+        "studies": [told_place(one), told_place(other)],
         "inputs": manifest_differences(studies[0].manifest, studies[1].manifest),
         "num_trials": [len(study.lines) for study in studies],
         "best": [_best(study) for study in studies],
@@ -83,7 +83,9 @@ def remove_study(folder: Path) -> int:
     """
     study = StudyFolder(folder)
     if not study.exists:
-        raise SearchError(f"{folder} holds no study (study.json), so nothing was removed.")
+        raise SearchError(
+            f"{told_place(folder)} holds no study (study.json), so nothing was removed."
+        )
     with study.locked():
         num_trials = len(list(study.trials.glob("*")))
         if address := address_of(study.path):

@@ -38,6 +38,7 @@ from spectrum.search.selection import planned_reruns
 from spectrum.search.settings import RerunConfig
 from spectrum.search.single import drop_states, fit_folds, open_data
 from spectrum.search.view import StudyView, view_study
+from spectrum.storage import told_place
 from spectrum.targets import Target, read_target
 from spectrum.training.feeds import Sequences
 
@@ -111,8 +112,8 @@ def unseal_study(
     seal = read_seal(study.path)
     if seal is None:
         raise SearchError(
-            f"The study {folder} seals no one, so there is nothing to open. Seal data sets or "
-            "subjects when a search begins: spectrum search ... --sealed NAME."
+            f"The study {told_place(folder)} seals no one, so there is nothing to open. "
+            "Seal data sets or subjects when a search begins: spectrum search ... --sealed NAME."
         )
     with study.locked():
         openings = Openings(study.path)

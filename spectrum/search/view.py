@@ -19,6 +19,7 @@ from spectrum.search.json_lines import parse_line
 from spectrum.search.ladders import read_ladder
 from spectrum.search.selection import Selection, is_rerun, ranked, selection_from_json
 from spectrum.search.trial_json import record_from_json
+from spectrum.storage import told_place
 
 __all__ = ["StudyView", "view_study"]
 
@@ -90,8 +91,8 @@ def view_study(folder: Path) -> StudyView:
     """
     if not StudyFolder(folder).exists:
         raise SearchError(
-            f"{folder} holds no study (study.json). Give the folder that a search made, such as "
-            "studies/quickstart."
+            f"{told_place(folder)} holds no study (study.json). Give the folder that a search "
+            "made, such as studies/quickstart."
         )
     all_lines = {line["number"]: line for line in _whole_lines(folder / "trials.jsonl")}
     by_number = {number: line for number, line in all_lines.items() if not is_rerun(number)}

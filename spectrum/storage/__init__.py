@@ -12,7 +12,14 @@ an address is. ``following``: a mirror that is pushed beside other work.
 
 from spectrum.storage.asking import OF_COMMAND, Patience
 from spectrum.storage.beside import Beside
-from spectrum.storage.copies import WorkingCopy, address_of, is_address, working_copy
+from spectrum.storage.copies import (
+    WorkingCopy,
+    address_of,
+    copies_in,
+    is_address,
+    told_place,
+    working_copy,
+)
 from spectrum.storage.following import Following
 from spectrum.storage.lease import Lease
 from spectrum.storage.mirror import LATEST_NAME, Mirror
@@ -29,6 +36,8 @@ __all__ = [
     "Patience",
     "WorkingCopy",
     "address_of",
+    "copies_in",
     "is_address",
+    "told_place",
     "working_copy",
 ]

@@ -12,7 +12,15 @@ from typing import Final
 from spectrum.errors import StorageError
 from spectrum.owners import write_whole
 
-__all__ = ["CACHE_VARIABLE", "WorkingCopy", "address_of", "is_address", "working_copy"]
+__all__ = [
+    "CACHE_VARIABLE",
+    "WorkingCopy",
+    "address_of",
+    "copies_in",
+    "is_address",
+    "told_place",
+    "working_copy",
+]
 
 CACHE_VARIABLE: Final = "SPECTRUM_STORAGE_CACHE"
 """Folder of all working copies; a fast disk of the node's own is best."""
@@ -113,6 +121,23 @@ def address_of(folder: Path) -> str | None:
                 return None
             return address if below == "." else f"{address}/{below}"
     return None
+
+
+def told_place(folder: Path) -> str:
+    """Return how a folder is told: by the address that a user gave for it, or as it is."""
+    return address_of(folder) or str(folder)
+
+
+def copies_in(text: str) -> list[WorkingCopy]:
+    """Return the working copies of this machine whose paths stand in a text."""
+    caches = dict.fromkeys((_cache(), _cache().resolve()))
+    named = (
+        cache / name
+        for cache in caches
+        for name in re.findall(rf"{re.escape(str(cache))}/([A-Za-z0-9.-]+)", text)
+    )
+    found = ((folder, address_of(folder)) for folder in dict.fromkeys(named))
+    return [WorkingCopy(folder, address) for folder, address in found if address is not None]
 
 
 def _cache() -> Path:

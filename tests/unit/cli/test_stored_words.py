@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from spectrum.cli import main
-from spectrum.cli.stored import stored_words
+from spectrum.cli.stored import stored_words, with_addresses
 from spectrum.errors import StorageError
-from spectrum.storage import address_of
+from spectrum.storage import address_of, working_copy
 from tests.s3_server import s3_environment
 
 
@@ -61,3 +61,48 @@ def test_a_command_whose_store_never_answers_soon_says_what_to_check(
     told = capfd.readouterr().err
     assert "s3://lab/studies/joint: latest.json cannot be read for 10 s" in told
     assert f"check the address, the endpoint (AWS_ENDPOINT_URL: {url}), this machine's" in told
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["study", "show"],
+        ["study", "rm"],
+        ["study", "track"],
+        ["report"],
+        ["evaluate"],
+        ["unseal"],
+        ["export"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_name_at_an_address_is_told_by_the_address(
+    words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    address = f"file://{tmp_path / 'store' / 'wrong'}"
+    more = {"export": [str(tmp_path / "out")], "unseal": [str(tmp_path)]}
+    with pytest.raises(SystemExit):
+        main([*words, address, *more.get(words[0], [])])
+
+    told = capfd.readouterr().err
+    assert told.startswith(f"spectrum: {address} holds no "), told
+    assert "cache" not in told
+
+
+def test_a_place_without_studies_is_listed_by_its_address(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    address = f"file://{tmp_path / 'store'}"
+    with pytest.raises(SystemExit) as end:
+        main(["study", "list", address])
+
+    assert end.value.code == 0
+    assert capfd.readouterr().out == f"{address} holds no study.\n"
+
+
+def test_an_error_about_a_file_of_a_copy_names_the_address_too() -> None:
+    copy = working_copy("s3://lab/studies")
+    told = f"{copy.path}/joint/trials.jsonl is damaged. Restore the file."
+
+    assert with_addresses(told) == f"{told} {copy.path} is this machine's copy of {copy.address}."
+    assert with_addresses("studies/joint is damaged.") == "studies/joint is damaged."
