@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from spectrum.errors import SpectrumError, StorageError
+from spectrum.errors import SearchError, SpectrumError, StorageError
 from spectrum.search.folder import STATE_NAME, StudyFolder
 from spectrum.search.locks import is_held, lock_held, lock_waited_for
 from spectrum.search.stored_parts import (
@@ -46,21 +46,29 @@ TIDIED_EVERY_S: Final = 10.0
 NUM_AT_ONCE: Final = 8
 """Trials whose checkpoints are asked for at a time: a study has thousands."""
 
+NUM_NAMES: Final = 8
+"""Studies that are named where another one was asked for."""
+
 REPORT: Final = "report/"
 """What is made anew from the rest of a study, on any machine, and may be given up."""
 
 
 @contextmanager
-def stored_study(study: StudyFolder, tell: Callable[[str], None]) -> Iterator[None]:
+def stored_study(
+    study: StudyFolder, tell: Callable[[str], None], *, resume: bool = False
+) -> Iterator[None]:
     """Keep a study the same as its address while it runs; do nothing where it has none.
 
     Parameters
     ----------
     study : not locked by the caller
     tell : told in the end what could not be stored, in a sentence
+    resume : whether the study has to be there; nothing is written where it is not
 
     Raises
     ------
+    SearchError
+        There is no study to go on with; or another search of this machine works on it.
     StorageError
         Another machine works on it, or both have gone on; or the store does not answer.
     """
@@ -79,6 +87,8 @@ def stored_study(study: StudyFolder, tell: Callable[[str], None]) -> Iterator[No
             )
         )
         with lock_waited_for(_fetched(study.path)):
+            if resume and not study.exists:
+                _check_stored(study.path, store)
             held.enter_context(lease.held())
             mirror = mirror_of_study(study.path, store, allowed=lease.check)
             _catch_up(mirror)
@@ -224,6 +234,19 @@ class _Trials:
     def _stored(self) -> set[tuple[str, ...]]:
         """Return number and part of what is stored of trials."""
         return {tuple(name.split("/")[1:3]) for name in self._store.names(TRIALS)}
+
+
+def _check_stored(folder: Path, store: ObjectStore) -> None:
+    """Raise an error where a study is neither here nor in the store."""
+    if mirror_of_study(folder, store).holds("study.json"):
+        return
+    above = store.address.rpartition("/")[0]
+    names = [name for name in ObjectStore(above).folders() if not name.startswith(".")]
+    told = ", ".join(names[:NUM_NAMES]) + (", ..." if len(names) > NUM_NAMES else "")
+    raise SearchError(
+        f"There is no study at {store.address}. Leave --resume away to begin it, or give the name "
+        f"of one that was begun ({above} has {told or 'none'})."
+    )
 
 
 def _catch_up(mirror: Mirror) -> None:

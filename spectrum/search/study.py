@@ -107,7 +107,7 @@ def run_study(  # noqa: PLR0913 - what a search is asked for, one name each
     study = StudyFolder(folder)
     data = _Data(roots=roots, shards_root=shards_root, on_step=on_step)
     unstored: list[str] = []
-    with stored_study(study, unstored.append):
+    with stored_study(study, unstored.append, resume=resume):
         check_start(study, space, resume=resume, fork=fork)
         with study.locked():
             _check_nodes(study, data)

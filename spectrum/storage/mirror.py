@@ -137,7 +137,8 @@ class Mirror:
         known = self._book
         if anew:
             known.generation, known.files = self._latest()
-        if files == known.files and known.generation:
+        # A folder that never had a file is none in the store either.
+        if files == known.files and (known.generation or not files):
             return False
         self._refuse_foreign()
         had = {stored.object_of(path) for path, stored in known.files.items()}

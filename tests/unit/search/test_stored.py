@@ -73,6 +73,40 @@ def test_a_name_whose_start_failed_is_free_on_every_machine(machine: Machine, na
         assert (again.path / BOOK_NAME).is_file()
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_nothing_is_written_for_a_study_that_is_not_there(
+    machine: Machine, studies: str, resume: bool
+) -> None:
+    search(machine("one"), 1)
+    wrong = StudyFolder(machine("one").with_name("wrong"))
+    before = ObjectStore(studies).names()
+    with (
+        pytest.raises(SearchError, match=r"There is no study at|no place"),
+        stored_study(wrong, print, resume=resume),
+    ):
+        raise SearchError("no place")
+
+    assert ObjectStore(studies).names() == before
+    assert not wrong.path.exists()
+
+
+def test_a_mistyped_name_is_told_by_its_address_with_the_names_there(
+    machine: Machine, studies: str
+) -> None:
+    search(machine("one"), 1)
+    wrong = StudyFolder(machine("one").with_name("wrong"))
+    told = rf"There is no study at {studies}/wrong.*\({studies} has s\)"
+    with pytest.raises(SearchError, match=told), stored_study(wrong, print, resume=True):
+        pass
+
+
+def test_a_study_that_only_another_machine_has_goes_on(machine: Machine) -> None:
+    search(machine("one"), 1)
+    study = StudyFolder(machine("other"))
+    with stored_study(study, print, resume=True):
+        assert study.exists
+
+
 def search(folder: Path, num_trials: int) -> list[str]:
     untold: list[str] = []
     study = StudyFolder(folder)
