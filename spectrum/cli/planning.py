@@ -63,12 +63,46 @@ def planned(
 def plan_text(plan: Mapping[str, Any]) -> str:
     """Write a plan for people; shard sets one a line."""
     disk = plan["disk"]
-    apart = ("disk", "refusal", "parameters", "cost", *(["sealed"] if not plan["sealed"] else []))
+    apart = (
+        "storage",
+        "disk",
+        "refusal",
+        "parameters",
+        "cost",
+        *(["sealed"] if not plan["sealed"] else []),
+    )
     told = {k: v for k, v in plan.items() if k not in apart}
     lines = [f"{name}: {value}" for name, value in told.items()]
     lines += ["parameters:", *(f"  {path}: {text}" for path, text in plan["parameters"].items())]
+    lines += _storage_lines(plan.get("storage", ()))
     lines += cost_lines(plan)
     return "\n".join([*lines, *_disk_lines(disk, plan["num_trials"])])
+
+
+def _storage_lines(places: Sequence[Mapping[str, Any]]) -> list[str]:
+    head = ["storage:"] if places else []
+    return [*head, *(f"  {place['address']}: {_state_text(place)}" for place in places)]
+
+
+def _state_text(place: Mapping[str, Any]) -> str:
+    if place["problem"] is not None:
+        return "cannot be used, see below"
+    if "study" not in place:
+        return f"can be read, {place['num_folders']} shard sets"
+    study = place["study"]
+    if study is None:
+        return "can be read, no study yet"
+    counts = (
+        f"{study[f'num_{state}']} {state}"
+        for state in ("complete", "pruned", "failed", "unfinished")
+        if study[f"num_{state}"]
+    )
+    by = study["searched_by"]
+    at_work = f"; a search works on it, or was killed ({by})" if by else ""
+    return (
+        f"a study of {study['created'][:10]}, trials: {', '.join(counts) or 'none'}{at_work}. "
+        "--resume goes on with it"
+    )
 
 
 def cost_lines(plan: Mapping[str, Any]) -> list[str]:

@@ -38,7 +38,7 @@ from spectrum.cli.options import (
 from spectrum.cli.planning import plan_text, planned
 from spectrum.cli.progress import busy, progress_bar
 from spectrum.cli.summary import each_text, search_json, search_text
-from spectrum.errors import ConfigError, SearchError
+from spectrum.errors import ConfigError, SearchError, StorageError
 
 if TYPE_CHECKING:
     from spectrum.search.result import StudyResult
@@ -127,7 +127,7 @@ def search(
     )
     searches = _searches(parsed, folder, asked, dry_run=dry_run, resume=resume)
     if dry_run:
-        _print_plans([one for one, _ in searches], asked, probes=not no_probe)
+        _print_plans(searches, asked, probes=not no_probe)
         print_notes(reading.notes)
         return
     told = [
@@ -207,8 +207,14 @@ def _searches(
     return [(group.space_of(name, space), group.study(name)) for name in group.study_of]
 
 
-def _print_plans(spaces: Sequence[SearchSpace], asked: _Asked, *, probes: bool) -> None:
+def _print_plans(
+    searches: Sequence[tuple[SearchSpace, Path]], asked: _Asked, *, probes: bool
+) -> None:
+    from spectrum.search.stored_plan import plan_storage
+
     with busy("Planning"):
+        # Several seal each data set in turn, whose folder has no address.
+        storage = plan_storage(asked.shards, searches[0][1])
         plans = [
             planned(
                 space,
@@ -218,7 +224,8 @@ def _print_plans(spaces: Sequence[SearchSpace], asked: _Asked, *, probes: bool) 
                 cpus=asked.cpus,
                 probes=probes,
             )
-            for space in spaces
+            | ({"storage": storage} if storage else {})
+            for space, _ in searches
         ]
     if asked.as_json:
         print_json(plans[0] if len(plans) == 1 else {"plans": plans})
@@ -227,6 +234,9 @@ def _print_plans(spaces: Sequence[SearchSpace], asked: _Asked, *, probes: bool) 
     for plan in plans:
         if plan["refusal"] is not None:
             raise SearchError(plan["refusal"])
+    for place in storage:
+        if place["problem"] is not None:
+            raise StorageError(place["problem"])
 
 
 def _search_one(

@@ -20,7 +20,7 @@ from spectrum.search.stored import remove_stored
 from spectrum.search.view import StudyView, view_study
 from spectrum.storage import address_of, told_place
 
-__all__ = ["diff_studies", "list_studies", "remove_study", "show_study"]
+__all__ = ["diff_studies", "list_studies", "overview", "remove_study", "show_study"]
 
 
 def list_studies(folder: Path) -> list[dict[str, Any]]:
@@ -31,10 +31,28 @@ def list_studies(folder: Path) -> list[dict[str, Any]]:
     found = []
     for path in sorted(folder.glob("*/study.json")):
         try:
-            found.append(_overview(view_study(path.parent)))
+            found.append(overview(view_study(path.parent)))
         except SearchError as err:
             found.append({"study": path.parent.name, "problem": str(err)})
     return found
+
+
+def overview(study: StudyView) -> dict[str, Any]:
+    """Return what a line about a study tells: when it began, its trials by state, the best."""
+    states = Counter(line["state"] for line in study.lines)
+    best = study.best
+    return {
+        "study": study.path.name,
+        "created": study.manifest["created"],
+        "state": "running" if StudyFolder(study.path).is_locked else "idle",
+        "num_complete": states["complete"],
+        "num_pruned": states["pruned"],
+        "num_failed": states["failed"],
+        "num_unfinished": len(study.unfinished),
+        "num_reruns": len(study.reruns),
+        "best_trial": best["number"] if best is not None else None,
+        "selected_score": best["value"] if best is not None else None,
+    }
 
 
 def show_study(folder: Path) -> dict[str, Any]:
@@ -42,7 +60,7 @@ def show_study(folder: Path) -> dict[str, Any]:
     study = view_study(folder)
     manifest, floor = study.manifest, study.floor or {}
     return {
-        **_overview(study),
+        **overview(study),
         "description": manifest["space"].get("description", ""),
         "sampler": manifest["space"]["study"]["sampler"],
         "pruner": manifest["space"]["study"]["pruner"]["rule"],
@@ -92,23 +110,6 @@ def remove_study(folder: Path) -> int:
             remove_stored(address)
         shutil.rmtree(study.path)
     return num_trials
-
-
-def _overview(study: StudyView) -> dict[str, Any]:
-    states = Counter(line["state"] for line in study.lines)
-    best = study.best
-    return {
-        "study": study.path.name,
-        "created": study.manifest["created"],
-        "state": "running" if StudyFolder(study.path).is_locked else "idle",
-        "num_complete": states["complete"],
-        "num_pruned": states["pruned"],
-        "num_failed": states["failed"],
-        "num_unfinished": len(study.unfinished),
-        "num_reruns": len(study.reruns),
-        "best_trial": best["number"] if best is not None else None,
-        "selected_score": best["value"] if best is not None else None,
-    }
 
 
 def _best(study: StudyView) -> dict[str, Any] | None:

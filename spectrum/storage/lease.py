@@ -103,6 +103,13 @@ class Lease:
                 "not heard of. End this one, and go on there."
             )
 
+    def holder(self) -> str | None:
+        """Return who else has the lease, alive or not, and since when; None where nobody."""
+        told = self._another(self._store)
+        return (
+            None if told is None else f"{told.get('place', '?')}, since {told.get('since', '?')}"
+        )
+
     def _take(self, *, waits: bool) -> None:
         while True:
             self._wait_for_others(waits=waits)
