@@ -2,7 +2,8 @@
 
 A path is only a name: on a node without the shared storage it is another folder, or none, and its
 trials would fail one after the other, or write where nobody looks. Each node reads a mark that
-this process wrote, and writes one that this process reads. Not here: storage itself.
+this process wrote, and writes one that this process reads. Not here: what a node does with an
+object store (``shared_stores``).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Final
 
 import spectrum
 from spectrum.errors import SearchError
+from spectrum.search.shared_stores import StoreMarks, marked, reach
 
 __all__ = ["check_nodes_see", "look"]
 
@@ -28,29 +30,43 @@ TO_ANSWER_S: Final = 120.0
 LOOK_S: Final = 0.2
 
 
-def check_nodes_see(written: Sequence[Path], read: Sequence[Path] = ()) -> None:
-    """Refuse a study that a node of the cluster could not take part in; nothing on one node alone.
+def check_nodes_see(
+    written: Sequence[Path], read: Sequence[Path] = (), stores: Sequence[str] = ()
+) -> None:
+    """Refuse a study that a node of the cluster could not take part in.
+
+    On one node alone, without stores, nothing is looked at.
 
     Parameters
     ----------
     written : folders that every node writes to; made where they are not there
     read : folders that every node reads
+    stores : addresses that every node reads and writes
 
     Raises
     ------
     SearchError
-        A node sees another folder or none, cannot write there, has no Spectrum or another version
-        of it, or does not answer; it is named.
+        A node sees another folder or none, cannot write there or to a store, has no Spectrum or
+        another version of it, or does not answer; it is named.
+    StorageError
+        This machine cannot write to a store.
     """
     import ray
 
     nodes = {node["NodeID"]: _name_of(node) for node in ray.nodes() if node["Alive"]}
-    if len(nodes) < 2:
-        return
+    with marked(stores) as store_marks:
+        # Of one node too: a Ray that was joined has its own credentials.
+        if len(nodes) > 1 or stores:
+            _check_nodes(nodes, written, read, store_marks)
+
+
+def _check_nodes(
+    nodes: dict[str, str], written: Sequence[Path], read: Sequence[Path], store_marks: StoreMarks
+) -> None:
     token = uuid.uuid4().hex[:12]
     marks = [_mark(folder, token) for folder in written]
     try:
-        answers = _ask(nodes, marks, [str(folder.absolute()) for folder in read])
+        answers = _ask(nodes, marks, [str(folder.absolute()) for folder in read], store_marks)
         _refuse(nodes, answers)
         for node_id, name in nodes.items():
             for mark in marks:
@@ -83,8 +99,10 @@ def look(marks: Sequence[str], folders: Sequence[str], node_id: str) -> list[str
     return problems
 
 
-def _look_from_here(marks: list[str], folders: list[str], node_id: str) -> tuple[str, list[str]]:
-    return spectrum.__version__, look(marks, folders, node_id)
+def _look_from_here(
+    marks: list[str], folders: list[str], store_marks: StoreMarks, node_id: str
+) -> tuple[str, list[str], list[str]]:
+    return spectrum.__version__, look(marks, folders, node_id), reach(store_marks, node_id)
 
 
 def _mark(folder: Path, token: str) -> Path:
@@ -98,7 +116,9 @@ def _answer_to(mark: Path, node_id: str) -> Path:
     return mark.with_name(f"{mark.name}.{node_id}")
 
 
-def _ask(nodes: dict[str, str], marks: list[Path], folders: list[str]) -> dict[str, Any]:
+def _ask(
+    nodes: dict[str, str], marks: list[Path], folders: list[str], store_marks: StoreMarks
+) -> dict[str, Any]:
     """Return what each node tells, or the error in its place."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -107,7 +127,7 @@ def _ask(nodes: dict[str, str], marks: list[Path], folders: list[str]) -> dict[s
     asked = {
         node_id: task.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)
-        ).remote([str(mark) for mark in marks], folders, node_id)
+        ).remote([str(mark) for mark in marks], folders, store_marks, node_id)
         for node_id in nodes
     }
     ray.wait(list(asked.values()), num_returns=len(asked), timeout=TO_ANSWER_S)
@@ -133,7 +153,7 @@ def _refuse(nodes: dict[str, str], answers: dict[str, Any]) -> None:
                 f"The node {nodes[node_id]} {answer}. Install Spectrum {spectrum.__version__} on "
                 "every node, or take this one out of the cluster."
             )
-        version, problems = answer
+        version, problems, of_stores = answer
         if version != spectrum.__version__:
             raise SearchError(
                 f"The node {nodes[node_id]} has Spectrum {version}, and this is "
@@ -141,6 +161,12 @@ def _refuse(nodes: dict[str, str], answers: dict[str, Any]) -> None:
             )
         if problems:
             raise SearchError(_unseen(nodes[node_id], "; it ".join(problems)))
+        if of_stores:
+            raise SearchError(
+                f"The node {nodes[node_id]} {'; it '.join(of_stores)}. Give every node the "
+                "store's endpoint and credentials and a network that reaches it, or take this one "
+                "out of the cluster."
+            )
 
 
 def _check_seen(mark: Path, node_id: str, name: str) -> None:

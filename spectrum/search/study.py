@@ -159,8 +159,9 @@ class _Data:
 
 
 def _check_nodes(study: StudyFolder, data: _Data) -> None:
-    shared = [path for path in (study.path, data.shards_root) if not address_of(path)]
-    check_nodes_see(shared, data.roots)
+    folders = (study.path, data.shards_root)
+    addresses = [address for path in folders if (address := address_of(path))]
+    check_nodes_see([path for path in folders if not address_of(path)], data.roots, addresses)
 
 
 def _await_machines(study: StudyFolder, space: SearchSpace, data: _Data) -> None:
