@@ -34,7 +34,7 @@ from spectrum.data.set_plan import (
     publish,
     without_copies,
 )
-from spectrum.data.set_storage import SetStorage
+from spectrum.data.set_storage import SetStorage, discard, is_whole
 from spectrum.data.shards import ShardSet, check_environment
 from spectrum.data.single_flight import remove_abandoned_lock, single_flight
 from spectrum.data.store import mark_used
@@ -162,8 +162,9 @@ def _find(plan: SetPlan) -> ShardSet | None:
     """Look for the set; files are read only where a set exists and a digest is not known."""
     if not plan.earlier_sets:
         return None
+    folder = plan.folder(plan.inputs.fingerprint(_digests(plan)))
     try:
-        return ShardSet.open(plan.folder(plan.inputs.fingerprint(_digests(plan))))
+        return ShardSet.open(folder) if is_whole(folder) else None
     except ShardError:
         return None
 
@@ -194,6 +195,10 @@ def _find_or_make(
             found = _fetch(plan, storage)
             if found is not None:
                 return found, True
+            for folder in plan.earlier_sets:
+                # Nothing is taken over from a damaged copy.
+                if not is_whole(folder):
+                    discard(folder)
             made, reused = _make_or_find(selected, plan, how, on_run_done)
             # Before others may make it.
             storage.keep(made.path)

@@ -1,4 +1,4 @@
-"""Shard sets in an object store: fetched where this machine lacks one, stored when it is made.
+"""Shard sets in an object store: fetched where this machine lacks a whole one, stored when made.
 
 A set is never changed, so it has one generation. Not here: what a store is
 (``spectrum.storage``).
@@ -6,6 +6,8 @@ A set is never changed, so it has one generation. Not here: what a store is
 
 from __future__ import annotations
 
+import logging
+import shutil
 import tempfile
 from contextlib import AbstractContextManager, suppress
 from functools import cached_property
@@ -14,11 +16,13 @@ from typing import Final
 
 from spectrum.data.manifest import MANIFEST_NAME, read_manifest
 from spectrum.errors import ShardError
-from spectrum.owners import folder_written_aside
+from spectrum.owners import aside_path, folder_written_aside
 from spectrum.storage import Lease, Mirror, ObjectStore, Patience, address_of
-from spectrum.storage.generations import BOOK_NAME, read_book
+from spectrum.storage.generations import BOOK_NAME, StoredFile, read_book, stored_file
 
-__all__ = ["SetStorage"]
+__all__ = ["SetStorage", "discard", "is_whole"]
+
+logger = logging.getLogger(__name__)
 
 MAKING: Final = ".making"
 """Folder of the leases of those who make sets, one a recipe."""
@@ -60,20 +64,24 @@ class SetStorage:
         return any(name.startswith(f"{recipe_name}-") for name in self._store.folders())
 
     def fetch(self, folder: Path) -> bool:
-        """Fetch a set to its folder, which is not there yet; return whether it is stored."""
+        """Fetch a set to its folder, where a damaged one may be; return whether it is stored."""
         mirror = self._mirror(folder.name)
         if not mirror.has_latest:
             return False
         with folder_written_aside(folder) as aside:
-            return self._mirror(folder.name, aside).pull()
+            found = self._mirror(folder.name, aside).pull()
+            if folder.exists():
+                logger.warning("The damaged copy in %s is fetched anew.", folder)
+                discard(folder)
+        return found
 
     def fetch_by_content(self, content_hash: str) -> Path | None:
         """Fetch a set with a content hash; return its folder, or None where none is stored."""
         for name in self._store.folders():
             folder = self._place / name
             # A bucket may hold folders named "..", and no set begins with a dot.
-            is_new = not name.startswith(".") and not folder.exists()
-            if is_new and self._holds(name, content_hash) and self.fetch(folder):
+            is_wanted = not name.startswith(".") and not (folder.exists() and is_whole(folder))
+            if is_wanted and self._holds(name, content_hash) and self.fetch(folder):
                 return folder
         return None
 
@@ -102,3 +110,37 @@ class SetStorage:
             self._store.under(name),
             skips=lambda path: path.startswith("."),
         )
+
+
+def is_whole(folder: Path) -> bool:
+    """Return whether the files of a set are as they were stored or fetched.
+
+    Their sizes are compared, and the content of those alone that were written since. A set that
+    was neither stored nor fetched has nothing to be compared with, and counts as whole.
+    """
+    book = folder / BOOK_NAME
+    stored = read_book(book)
+    if not stored.generation:
+        return True
+    since_ns = book.stat().st_mtime_ns
+    paths = {folder / name: one for name, one in stored.files.items()}
+    if not all(_has_size(path, one) for path, one in paths.items()):
+        return False
+    written = [path for path in paths if path.stat().st_mtime_ns >= since_ns]
+    is_same = all(stored_file(path) == paths[path] for path in written)
+    if written and is_same:
+        # So that they are not read again.
+        book.touch()
+    return is_same
+
+
+def discard(folder: Path) -> None:
+    """Remove a damaged set; who reads it goes on with the files that are open."""
+    aside = aside_path(folder)
+    with suppress(FileNotFoundError):
+        folder.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _has_size(path: Path, stored: StoredFile) -> bool:
+    return path.is_file() and path.stat().st_size == stored.num_bytes

@@ -26,7 +26,7 @@ from spectrum.data.describing import recipe_words
 from spectrum.data.holders import held_sets, remove_dead_holders
 from spectrum.data.manifest import MANIFEST_NAME, read_manifest
 from spectrum.data.pieces import SPATIAL_FOLDER
-from spectrum.data.set_storage import SetStorage
+from spectrum.data.set_storage import SetStorage, is_whole
 from spectrum.errors import ShardError
 
 __all__ = [
@@ -121,7 +121,8 @@ def find_by_content(content_hash: str, roots: Sequence[Path]) -> Path | None:
     for root in roots:
         for stored in list_sets(root):
             with suppress(ShardError):
-                if read_manifest(stored.path).content_hash == content_hash:
+                is_it = read_manifest(stored.path).content_hash == content_hash
+                if is_it and is_whole(stored.path):
                     return stored.path
     storages = (storage for root in roots if (storage := SetStorage.of(root)))
     found = (storage.fetch_by_content(content_hash) for storage in storages)

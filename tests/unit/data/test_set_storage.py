@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from spectrum.data.pipeline import prepare
+from spectrum.data.runs import RunTable
 from spectrum.data.set_storage import SetStorage
 from spectrum.data.shards import ShardSet
 from spectrum.data.store import find_by_content
-from spectrum.errors import StorageError
+from spectrum.errors import LaunchError, StorageError
 from spectrum.storage import ObjectStore, working_copy
-from tests.unit.report.planted_shards import plant_shards
+from tests.unit.report.planted_shards import RECIPE, plant_shards
 
 
 @pytest.fixture
@@ -81,3 +84,69 @@ def test_a_machine_that_lacks_a_set_finds_it_by_its_content_in_the_store(
 
 def test_a_folder_without_an_address_has_no_storage(tmp_path: Path) -> None:
     assert SetStorage.of(tmp_path) is None
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def change(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def planted(address: str, tiny_bids: Callable[..., Path]) -> tuple[ShardSet, RunTable]:
+    """A set that this machine has made and stored."""
+    made, table = plant_shards([tiny_bids()], working_copy(address).path)
+    storage_of(made.path.parent).keep(made.path)
+    return made, table
+
+
+@pytest.mark.parametrize("damage", [cut_off, change])
+def test_a_copy_that_was_damaged_is_fetched_anew(
+    planted: tuple[ShardSet, RunTable], damage: Callable[[Path], None]
+) -> None:
+    made, table = planted
+    damage(made.path / made.manifest.runs[0].shard)
+
+    found = prepare(table, RECIPE, shards_root=made.path.parent)
+    assert (found.shards, found.reused) == (made.path, True)
+    ShardSet.open(found.shards).check_content()
+    assert not [path for path in made.path.parent.iterdir() if "aside" in path.name]
+
+
+@pytest.mark.parametrize("damage", [cut_off, change])
+def test_a_copy_that_was_damaged_is_not_found_by_its_content(
+    planted: tuple[ShardSet, RunTable], damage: Callable[[Path], None]
+) -> None:
+    made, _ = planted
+    damage(made.path / made.manifest.runs[0].shard)
+
+    assert find_by_content(made.manifest.content_hash, [made.path.parent]) == made.path
+    ShardSet.open(made.path).check_content()
+
+
+def test_a_damaged_copy_of_a_set_that_is_not_stored_any_more_goes(
+    tmp_path: Path, planted: tuple[ShardSet, RunTable]
+) -> None:
+    made, table = planted
+    cut_off(made.path / made.manifest.runs[0].shard)
+    shutil.rmtree(tmp_path / "store")
+
+    with pytest.raises(LaunchError, match="Ray is not started"):
+        prepare(table, RECIPE, shards_root=made.path.parent)
+    assert not made.path.exists()
+
+
+def test_a_copy_whose_files_are_newer_and_the_same_is_read_once_and_kept(
+    planted: tuple[ShardSet, RunTable],
+) -> None:
+    made, table = planted
+    book = made.path / ".mirror.json"
+    os.utime(book, (0, 0))
+
+    assert prepare(table, RECIPE, shards_root=made.path.parent).reused
+    newest_ns = max(path.stat().st_mtime_ns for path in made.path.glob("*.parquet"))
+    assert book.stat().st_mtime_ns >= newest_ns
