@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -10,6 +11,12 @@ import pytest
 
 from tests.realdata import REALDATA
 from tests.tiny_bids import write_tiny_bids
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C, as all that tests start does: a shell has it ignored in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

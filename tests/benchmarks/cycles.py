@@ -80,6 +80,34 @@ def _num_files(process: psutil.Process) -> int:
         return 0
 
 
+def left_in_shared_memory(before: set[Path], mark: str) -> list[str]:
+    """Wait for the entries that came since to go; return those left that no other process holds.
+
+    Parameters
+    ----------
+    before : entries of then
+    mark : of the study, whose own processes do not count as others
+    """
+    begin, new = time.monotonic(), set(SHARED_MEMORY.iterdir()) - before
+    while (left := new & set(SHARED_MEMORY.iterdir()) - held_by_others(mark)) and (
+        time.monotonic() - begin < LONGEST_LEFT_S
+    ):
+        time.sleep(1.0)
+    return sorted(path.name for path in left)
+
+
+def held_by_others(mark: str) -> set[Path]:
+    """Return the entries of shared memory that processes without a mark have mapped."""
+    found = set[Path]()
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) != mark:
+                found |= {Path(mapped.path) for mapped in process.memory_maps()}
+        except psutil.Error:
+            continue
+    return found
+
+
 def disturbed(study: KillableStudy, num_kills: int, seed: int) -> tuple[int, int]:
     """Kill a study so many times, unless it ends before; continue it to its end.
 
@@ -110,7 +138,7 @@ def compare(folder: Path, num_trials: int, num_kills: int) -> Iterator[dict[str,
     waited = round(seconds, 1)
     yield row(f"{case}: processes left", num_left, seen_after_a_kill=num_seen, seconds=waited)
     yield row(f"{case}: files they hold open", num_files)
-    shared = sorted(path.name for path in set(SHARED_MEMORY.iterdir()) - before)
+    shared = left_in_shared_memory(before, killed.mark)
     yield row(f"{case}: new entries of shared memory", len(shared), names=shared)
 
 

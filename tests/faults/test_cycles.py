@@ -15,6 +15,7 @@ NUM_TRIALS = 14
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.beside
 @pytest.mark.timeout(1200)
 def test_five_times_started_killed_and_resumed_is_the_undisturbed_study_without_leaks(
     tmp_path: Path,

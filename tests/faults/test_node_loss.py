@@ -12,6 +12,7 @@ from tests.faults.node_loss import run
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.beside
 @pytest.mark.timeout(1500)
 def test_a_study_that_loses_a_node_by_a_kill_and_one_that_hangs_has_each_trial_once() -> None:
     # Ray's sockets want a short path.
