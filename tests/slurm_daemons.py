@@ -128,7 +128,7 @@ def _write_files(folder: Path, nodes: tuple[str, ...]) -> None:
         "SelectTypeParameters=CR_Core",
         "MpiDefault=none",
         "SchedulerParameters=batch_sched_delay=1,sched_interval=5",
-        "KillWait=10",
+        "KillWait=30",
         "ReturnToService=2",
         f"StateSaveLocation={folder}/state",
         f"SlurmdSpoolDir={folder}/spool-%n",

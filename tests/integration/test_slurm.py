@@ -145,7 +145,7 @@ def check_nothing_is_left(slurm: Slurm, job: str, folder: Path) -> None:
         time.sleep(0.5)
     assert processes_of(slurm, job) == []
     assert not list((folder / ".spectrum").glob("*.token"))
-    assert not Path(f"/tmp/ray-{job}").exists()
+    assert not list(Path("/tmp").glob(f"ray-{job}*"))
 
 
 def test_one_node_runs_a_study_to_its_end_and_listens_on_loopback_alone(
@@ -174,7 +174,7 @@ def test_one_node_runs_a_study_to_its_end_and_listens_on_loopback_alone(
 def test_a_job_whose_time_ends_is_requeued_and_its_study_resumes_on_two_nodes(
     folder: Path, user: Path
 ) -> None:
-    num_trials = 14
+    num_trials = 24
     with slurm_daemons(folder, nodes=("one", "two")) as slurm:
         options = ("--nodes=2", "--time=60", "--signal=B:USR1@60")
         job = submit(slurm, user, *options, trials=num_trials)
@@ -196,3 +196,17 @@ def test_a_job_whose_time_ends_is_requeued_and_its_study_resumes_on_two_nodes(
     assert 2 <= len(before.splitlines()) < num_trials
     assert after.startswith(before)
     assert numbers_of(user) == list(range(num_trials))
+
+
+def test_a_job_that_is_cancelled_leaves_nothing_on_its_nodes(folder: Path, user: Path) -> None:
+    with slurm_daemons(folder, nodes=("one", "two")) as slurm:
+        job = submit(slurm, user, "--nodes=2", "--time=60", trials=500)
+        wait_until(lambda: num_done(user) > 0, slurm, job, user)
+        assert sorted(Path("/tmp").glob(f"ray-{job}*")) == [
+            Path(f"/tmp/ray-{job}"),
+            Path(f"/tmp/ray-{job}.1"),
+        ]
+        slurm.call("scancel", job)
+        wait_until(has_ended(slurm, job), slurm, job, user)
+        check_nothing_is_left(slurm, job, folder)
+    assert 0 < num_done(user) < 500
