@@ -54,20 +54,32 @@ class _Stderr:
     Work goes on without it, as after ``disown``, and is ended in order where it is to end.
     """
 
+    @property
+    def rich_proxied_file(self) -> _Stderr:
+        """What rich writes to, also while a table of its own stands in for stderr."""
+        return self
+
+    @property
+    def _file(self) -> Any:
+        """The file beneath such a table; None where Python was started with stderr closed."""
+        return getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+
     def write(self, text: str) -> int:
         """Write, and return how much there was to write."""
-        with suppress(OSError):
-            sys.stderr.write(text)
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Write what is held back."""
-        with suppress(OSError):
-            sys.stderr.flush()
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.flush()
 
     def __getattr__(self, name: str) -> Any:
         """Return whatever else a console asks its file for."""
-        return getattr(sys.stderr, name)
+        return getattr(self._file, name)
 
 
 class _Notes(Console):

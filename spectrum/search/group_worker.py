@@ -16,6 +16,7 @@ import ray
 from spectrum.config import TrialConfig
 from spectrum.records import TrialEpochRecord
 from spectrum.search.losses import this_node
+from spectrum.search.overdue import ended_after
 from spectrum.search.trials import Failure, Objective, ObjectiveMaker, TrialEnd, end_of, failure_of
 from spectrum.training.process_group import Address, Store, join_process_group, open_store
 
@@ -41,10 +42,19 @@ class GroupWorker:
     Parameters
     ----------
     rank : among the workers, from 0; the first one tells the records
+    epoch_s : seconds that an epoch but a trial's first may take here, before this process ends
+        itself; None is as long as it takes
     """
 
-    def __init__(self, make_objective: ObjectiveMaker, *, rank: int, num_workers: int) -> None:
-        self._make_objective = make_objective
+    def __init__(
+        self,
+        make_objective: ObjectiveMaker,
+        *,
+        rank: int,
+        num_workers: int,
+        epoch_s: float | None = None,
+    ) -> None:
+        self._make_objective, self._epoch_s = make_objective, epoch_s
         self._rank, self._num_workers = rank, num_workers
         self._store: Store | None = None
         self._objective: Objective | None = None
@@ -92,10 +102,12 @@ class GroupWorker:
         return os.getpid()
 
     def _advance(self) -> Step:
+        epoch_s = self._epoch_s
         if self._epochs is None:
             self._objective = self._objective or self._make_objective()
-            self._epochs = self._objective(*self._trial, rank=self._rank)
-        record = next(self._epochs, None)
+            self._epochs, epoch_s = self._objective(*self._trial, rank=self._rank), None
+        with ended_after(epoch_s):
+            record = next(self._epochs, None)
         if record is None:
             return Step(is_over=True)
         return Step(record=record, end=end_of(self._epochs) if record.finished else None)

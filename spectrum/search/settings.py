@@ -173,9 +173,11 @@ class StudySettings(FrozenConfig):
     """Hours of one session after which no further trial begins; those that run go on."""
 
     epoch_minutes: float | None = Field(default=None, gt=0.0)
-    """Minutes that an epoch of a trial may take, but for its first one, which may have to make a
-    shard set. A process that takes longer stands still and is ended; the trial goes on from its
-    last epoch once, and fails the second time. None waits for ever."""
+    """Minutes that an epoch may take in a process, but for a trial's first one there, which may
+    have to make a shard set, and what follows its last. A process that takes longer stands still
+    and is ended: as one that died of itself, after which a trial begins again from its last epoch
+    once (of several workers ``training.max_failures`` times), and then fails. None waits for
+    ever."""
 
     sealed: float | tuple[str, ...] | None = None
     """Whom the search never sees: data sets by name, or the fraction of subjects of each data set

@@ -74,7 +74,9 @@ def leave(sentence: str, code: int) -> None:
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             process.kill()
-    os.write(2, f"{sentence}\n".encode())
+    # A terminal that is gone takes nothing, which must not keep the process.
+    with suppress(OSError):
+        os.write(2, f"{sentence}\n".encode())
     os._exit(code)
 
 

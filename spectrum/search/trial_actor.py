@@ -49,13 +49,9 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """Run one epoch; an error is a result, so that the process lives on.
-
-        The first one may have to make the trial's shard set, and takes as long as that does.
-        """
+        """Run one epoch; an error is a result, so that the process lives on."""
         try:
-            with ended_after(None if self._epochs is None else self._epoch_s):
-                return self._advance()
+            return self._advance()
         except TrialFailedError as err:
             return {"failure": err.failure, "done": True}
         except Exception as err:
@@ -82,14 +78,18 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         if num_workers == 1:
             return self._make_objective()
         *_, bundle = bundles_of(num_workers, self._gpus_per_worker)
-        return GroupObjective(self._make_objective, gpus=bundle["GPU"])
+        return GroupObjective(self._make_objective, gpus=bundle["GPU"], epoch_s=self._epoch_s)
 
     def _advance(self) -> dict[str, Any]:
         if self._epochs is None:
             config = TrialConfig.model_validate(json.loads(self._trial_config))
             self._objective = self._objective or self._build(config.training.workers)
-            self._epochs = self._objective(self._number, config)
-        record = next(self._epochs, None)
+            self._epochs, epoch_s = self._objective(self._number, config), None
+        else:
+            # Processes of a group watch themselves, as a group may be made anew in an epoch.
+            epoch_s = None if isinstance(self._objective, GroupObjective) else self._epoch_s
+        with ended_after(epoch_s):
+            record = next(self._epochs, None)
         if record is None:
             return {"done": True}
         result: dict[str, Any] = {"record": record, "epoch": record.epoch, "done": record.finished}

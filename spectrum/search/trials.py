@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Generator, Mapping
+import platform
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from spectrum.config import TrialConfig
-from spectrum.errors import SearchError
+from spectrum.errors import SearchError, SpectrumError
 from spectrum.records import FoldRecord, TrialEpochRecord
 
 __all__ = [
-    "NO_ROOM",
+    "DISK_FULL",
     "Failure",
     "Objective",
     "ObjectiveMaker",
@@ -25,13 +26,16 @@ __all__ = [
     "failure_of",
 ]
 
-NO_ROOM: Final = "NoRoom"
+DISK_FULL: Final = "DiskFull"
 """Kind of a failure that is the disk's and not the trial's, which goes on once there is room."""
 
-_TAKES_NOTHING: Final = tuple(
-    os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-)
-"""What libraries that are not Python's, and errors that came from another process, keep of it."""
+MAX_CAUSES: Final = 30
+"""Errors that are looked at behind one."""
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
+_SHARED_MEMORY: Final = "/dev/shm"
+"""No disk: a trial that asks for more of it than there is does so again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +59,29 @@ class Failure:
 
 
 def failure_of(err: Exception) -> Failure:
-    """Return why a trial failed."""
-    message = str(err)
-    has_no_room = any(words in message for words in _TAKES_NOTHING)
-    return Failure(kind=NO_ROOM if has_no_room else type(err).__name__, message=message)
+    """Return why a trial failed; a full disk is told with the machine that it is of."""
+    if any(map(_is_of_full_disk, _causes(err))):
+        return Failure(kind=DISK_FULL, message=f"{str(err).rstrip('.')}, on {platform.node()}")
+    return Failure(kind=type(err).__name__, message=str(err))
+
+
+def _causes(err: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it came from, in this process or in another one of Ray's."""
+    found: list[BaseException | None] = [err]
+    for each in found:
+        if each is not None and len(found) < MAX_CAUSES:
+            found += [each.__cause__ or each.__context__, getattr(each, "cause", None)]
+    yield from filter(None, found)
+
+
+def _is_of_full_disk(err: BaseException) -> bool:
+    text = str(err)
+    if _SHARED_MEMORY in text:
+        return False
+    if isinstance(err, OSError) and err.errno in _FULL:
+        return True
+    # Errors of ours that came from another process have lost what they came from.
+    return isinstance(err, SpectrumError) and any(os.strerror(code) in text for code in _FULL)
 
 
 class Objective(Protocol):

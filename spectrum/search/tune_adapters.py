@@ -147,6 +147,9 @@ class _FolderCallback(tune.Callback):  # type: ignore[misc]
     ) -> None:
         # Taken out of the result, so that Tune keeps no predictions.
         taken = {name: result.pop(name, None) for name in ("record", "end", "failure", "node")}
+        if taken["record"] is not None and trial.config["workers"] == 1:
+            # Of several workers not the process dies that Tune knows.
+            self._session.hear(trial.config["number"])
         self._session.call(lambda: self._take(trial.config["number"], **taken))
         self._session.call(self._session.tell_status)
 
@@ -159,8 +162,6 @@ class _FolderCallback(tune.Callback):  # type: ignore[misc]
         node: str | None,
     ) -> None:
         driver = self._session.driver
-        if record is not None:
-            self._session.hear(number)
         if node is not None:
             self._session.lost.begin(number, [node])
         if record is not None:

@@ -14,7 +14,7 @@ from spectrum.errors import SearchError
 from spectrum.search.driver import StudyDriver
 from spectrum.search.losses import Losses, LostTrials, this_node
 from spectrum.search.status import StudyStatus
-from spectrum.search.trials import NO_ROOM, Failure
+from spectrum.search.trials import DISK_FULL, Failure
 from spectrum.search.turns import Turns
 
 __all__ = ["TuneSession"]
@@ -22,6 +22,11 @@ __all__ = ["TuneSession"]
 RETRIES_OF_LOST_WORKER: Final = 1
 """Times that a trial begins again after its worker process died while its machine lived on; errors
 inside a trial are final."""
+
+_LOST: Final = (
+    "The worker process of the trial died; where nothing else is said, for want of memory or by a "
+    "kill from outside. {counts} The last time: {words}"
+)
 
 
 class TuneSession:
@@ -93,11 +98,10 @@ class TuneSession:
             It is the disk's. The others would fail of it one after the other, so the session ends
             here, and this trial has not ended.
         """
-        if failure.kind == NO_ROOM:
+        if failure.kind == DISK_FULL:
             raise SearchError(
-                f"Trial {number} could not write: {failure.message.rstrip('.')}. It has not "
-                "failed, and goes on from its last epoch: make room on the disk of its machine, "
-                "and continue with --resume."
+                f"Trial {number} could not write: {failure.message}. It has not failed, and goes "
+                "on from its last epoch: make room there, and continue with --resume."
             )
         self.driver.fail(number, failure)
 
@@ -121,7 +125,7 @@ class TuneSession:
     def settle(self) -> None:
         """End lost trials that do not begin again."""
         for number, counts in self.lost.settle():
-            message = _lost(counts, self.last_words.get(number, ""))
+            message = _LOST.format(counts=counts, words=self.last_words.get(number, ""))
             self.driver.fail(number, Failure(kind="WorkerLost", message=message))
             self.finish(number)
 
@@ -146,10 +150,3 @@ class TuneSession:
             f"an epoch took longer than study.epoch_minutes, {self._epoch_minutes:g}, so that the "
             "process was ended; where it stood is in its log, below Ray's logs on its machine."
         )
-
-
-def _lost(counts: str, last_words: str) -> str:
-    return (
-        "The worker process of the trial died: for want of memory, by a kill from outside, or as "
-        f"an epoch took too long. {counts} The last time: {last_words}"
-    )

@@ -88,6 +88,7 @@ class GroupObjective:
     make_objective : of each worker; called with ``rank``
     patience_s : seconds for which a worker may not answer
     gpus : of each worker
+    epoch_s : seconds that an epoch but a trial's first may take in a worker
     count_losses : begins to count the losses of a trial that may lose its group so many times
     """
 
@@ -97,10 +98,11 @@ class GroupObjective:
         *,
         gpus: float = 0.0,
         patience_s: float = PATIENCE_S,
+        epoch_s: float | None = None,
         count_losses: Callable[[int], Losses] = lambda most: Losses(most, here=this_node()),
     ) -> None:
         self._make_objective, self._count_losses = make_objective, count_losses
-        self._gpus, self._patience_s = gpus, patience_s
+        self._gpus, self._patience_s, self._epoch_s = gpus, patience_s, epoch_s
         self._group: WorkerGroup | None = None
 
     def __call__(
@@ -156,7 +158,11 @@ class GroupObjective:
         if self._group is None or self._group.num_workers != num_workers:
             self.close()
             self._group = WorkerGroup(
-                self._make_objective, num_workers, gpus=self._gpus, patience_s=self._patience_s
+                self._make_objective,
+                num_workers,
+                gpus=self._gpus,
+                patience_s=self._patience_s,
+                epoch_s=self._epoch_s,
             )
             self._group.start()
         return self._group
@@ -177,6 +183,7 @@ class WorkerGroup:
     num_workers : >= 2
     gpus : of each worker
     patience_s : seconds for which a worker may not answer
+    epoch_s : seconds that an epoch but a trial's first may take in a worker
     """
 
     def __init__(
@@ -186,13 +193,14 @@ class WorkerGroup:
         *,
         gpus: float,
         patience_s: float,
+        epoch_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.num_workers = num_workers
         self._patience_s, self._clock = patience_s, clock
         self._workers = [
             _actor(gpus, rank, num_workers).remote(
-                make_objective, rank=rank, num_workers=num_workers
+                make_objective, rank=rank, num_workers=num_workers, epoch_s=epoch_s
             )
             for rank in range(num_workers)
         ]
@@ -309,7 +317,8 @@ def _lost(causes: Sequence[str], losses: Losses) -> Failure:
     return Failure(
         kind="WorkerLost",
         message=f"Workers of the trial were lost {_times(causes)}, the last time because "
-        f"{causes[-1]}. {losses} Look for kills from outside or want of memory; "
+        f"{causes[-1]}. {losses} Look for kills from outside, want of memory, and "
+        "epochs longer than study.epoch_minutes where that is set; "
         "training.max_failures is how often a trial begins again from its last epoch.",
     )
 

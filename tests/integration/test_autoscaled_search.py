@@ -42,10 +42,16 @@ def worker_nodes(cluster: AutoscaledCluster) -> list[bool]:
 
 
 def most_at_a_time(lines: list[dict[str, Any]]) -> int:
-    """Return how many trials ran side by side when most did."""
+    """Return how many trials ran side by side when most did, for longer than a second.
+
+    Their starts are told in whole seconds, so that of two in turn the second may seem to begin
+    before the first has ended.
+    """
     begins = [datetime.fromisoformat(line["started"]).timestamp() for line in lines]
     ends = [begin + line["seconds"] for begin, line in zip(begins, lines, strict=True)]
-    return max(sum(b <= begin < e for b, e in zip(begins, ends, strict=True)) for begin in begins)
+    return max(
+        sum(b <= begin < e - 1.0 for b, e in zip(begins, ends, strict=True)) for begin in begins
+    )
 
 
 def searched(

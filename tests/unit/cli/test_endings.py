@@ -17,7 +17,7 @@ def interrupt(number: int) -> None:
     time.sleep(10)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_command_with_a_sentence_and_128_and_its_number(
     number: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:

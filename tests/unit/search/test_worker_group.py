@@ -42,7 +42,7 @@ class MeetingObjective:
     """Each epoch all workers sum their ranks; the process and the sum are told.
 
     ``trouble`` maps trial numbers to what befalls the last worker in the second epoch, the first
-    time that it comes there: die, stop (SIGSTOP), error; or always: die always.
+    time that it comes there: die, stop (SIGSTOP), stand (still), error; or always: die always.
     """
 
     def __init__(self, folder: Path, trouble: dict[int, str] | None = None) -> None:
@@ -71,6 +71,8 @@ class MeetingObjective:
         mark.touch()
         if trouble == "error":
             raise RuntimeError("one worker broke")
+        if trouble == "stand":
+            time.sleep(600)
         os.kill(os.getpid(), signal.SIGSTOP if trouble == "stop" else signal.SIGKILL)
 
 
@@ -124,6 +126,20 @@ def test_a_group_takes_one_trial_after_the_other_and_survives_early_stops_and_lo
         run(group, 6)
     assert caught.value.failure.kind == "RuntimeError"
     assert run(group, 7)[0] == ALL_EPOCHS
+    group.close()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("free_cpus")
+def test_a_worker_that_stands_still_in_an_epoch_costs_the_group_and_not_the_trial(
+    tmp_path: Path,
+) -> None:
+    group = GroupObjective(partial(MeetingObjective, tmp_path, {0: "stand"}), epoch_s=3.0)
+    epochs, end = run(group, 0)
+    assert epochs == ALL_EPOCHS
+    assert "a worker died" in end.notes[-1]
+    assert run(group, 1)[0] == ALL_EPOCHS
     group.close()
 
 
