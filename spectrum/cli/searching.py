@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from spectrum.search.result import StudyResult
     from spectrum.search.space import SearchSpace
 
-__all__ = ["register"]
+__all__ = ["check_cluster_options", "check_each_in_folder", "register"]
 
 
 def register(app: typer.Typer) -> None:
@@ -105,7 +105,7 @@ def search(
     reading.check()
     parsed = reading.space
     if address is not None:
-        _check_cluster_options(address, cpus, dry_run=dry_run)
+        check_cluster_options(address, cpus, dry_run=dry_run)
         # Elsewhere a relative path is another one.
         roots, shards, studies = (
             [r.absolute() for r in roots],
@@ -149,21 +149,35 @@ def search(
     end_with_refused([problem for _, result in told for problem in result.refused])
 
 
-def _check_cluster_options(address: str, cpus: int | None, *, dry_run: bool) -> None:
+def check_cluster_options(address: str, cpus: int | None, *, dry_run: bool) -> None:
+    """Refuse what a search that joins a cluster has no use for, and an address of no head."""
     from spectrum.launch import AUTO, check_head_address
 
     if cpus is not None:
         raise ConfigError(
-            "--cpus says what a Ray that starts here gives out, and --address names one that "
-            "runs already. Give one of them."
+            "--cpus says what a Ray that starts here gives out, and this search joins one that "
+            "runs already. Leave --cpus away, or search on this machine alone."
         )
     if dry_run:
         raise ConfigError(
-            "--dry-run joins no cluster and plans for this machine. Leave --address away, and "
-            "give --cpus what the cluster has."
+            "--dry-run joins no cluster and plans for this machine. Give it to spectrum search "
+            "without --address, and with --cpus for what the cluster has."
         )
     if address != AUTO:
         check_head_address(address)
+
+
+def check_each_in_folder(sealed: float | tuple[str, ...] | None, *, is_stored: bool) -> None:
+    """Refuse studies in an object store for a search that seals each data set in turn."""
+    if not is_stored:
+        return
+    from spectrum.search.sealed_each import EACH
+
+    if sealed == EACH:
+        raise SearchError(
+            "--sealed each keeps what its searches have in common in a folder of studies of this "
+            "machine. Give --studies a folder; --shards may be an address."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,13 +203,9 @@ def _searches(
     from spectrum.search.sealed_each import EACH, plan_each, read_each, write_each
     from spectrum.storage import address_of
 
+    check_each_in_folder(space.study.sealed, is_stored=address_of(folder) is not None)
     if space.study.sealed != EACH:
         return [(space, folder)]
-    if address_of(folder) is not None:
-        raise SearchError(
-            "--sealed each keeps what its searches have in common in a folder of studies of this "
-            "machine. Give --studies a folder; --shards may be an address."
-        )
     group = plan_each(folder, space, asked.roots)
     if not dry_run:
         if read_each(folder) is not None and not resume:

@@ -76,14 +76,18 @@ def submit(
     paths; relative ones of space and data are those of the folder that is sent. Ctrl+C ends the
     printing, and leaves the job.
 
-    Example: spectrum submit joint.yaml /data/ds0000* --studies /data/studies --shards
-    /data/shards --working-dir search_spaces --address http://localhost:8265
+    Example: spectrum submit joint.yaml /data/ds000002 /data/ds000011 --studies /data/studies
+    --shards /data/shards --working-dir search_spaces --address http://localhost:8265
     """
     from spectrum.launch import JobDoor
 
     environment = _environment(runtime_env)
     sent = working_dir or environment.get("working_dir")
-    check_sent([space, *context.args], None if sent is None else str(sent))
+    check_sent(
+        [space, *context.args],
+        None if sent is None else str(sent),
+        excludes=environment.get("excludes") or (),
+    )
     command = shlex.join([*JOB.split(), space, *context.args, "--address", "auto"])
     command += " --insecure" if insecure else ""
     door = JobDoor(address, insecure=insecure)

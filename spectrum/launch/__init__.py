@@ -16,6 +16,7 @@ from spectrum.launch.guards import (
 from spectrum.launch.jobs import Job, JobDoor
 from spectrum.launch.joining import joined_ray, ray_at
 from spectrum.launch.local import available_cpus, local_ray
+from spectrum.launch.packing import files_to_send
 
 __all__ = [
     "AUTO",
@@ -27,6 +28,7 @@ __all__ = [
     "available_cpus",
     "bring_up",
     "check_head_address",
+    "files_to_send",
     "joined_ray",
     "local_ray",
     "ray_at",

@@ -135,6 +135,101 @@ def test_words_that_no_search_takes_are_told_before_they_are_sent(
     assert "--trails" in message
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "remedy"),
+    [
+        (("--cpus", "4"), 2, "Leave --cpus away"),
+        (("--dry-run",), 2, "Give it to spectrum search without --address"),
+        (("--sealed", "each", "--studies", "s3://lab/studies"), 1, "Give --studies a folder"),
+        (("--aim", "http://lab:53800"), 2, "Give aim://HOST:PORT"),
+    ],
+)
+def test_words_that_the_search_in_the_job_would_refuse_are_refused_here(
+    sent: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], code: int, remedy: str
+) -> None:
+    told_code, message = told(capsys, "joint.yaml", "data", *KEPT, "--working-dir", "sent", *words)
+    assert (told_code, remedy in message) == (code, True)
+
+
+def test_each_data_set_sealed_in_turn_may_be_sent_with_studies_in_a_folder(
+    sent: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("joint.yaml", "data", *KEPT, "--working-dir", "sent", "--sealed", "each")
+    assert ALL_IS_THERE in told(capsys, *words)[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "path"),
+    [
+        (".gitignore", "joint.yaml", "joint.yaml"),
+        (".rayignore", "*.yaml", "joint.yaml"),
+        (".gitignore", "data/", "data"),
+        ("data/.gitignore", "*", "data"),
+    ],
+)
+def test_what_ray_leaves_out_of_what_is_sent_is_refused(
+    sent: Path, capsys: pytest.CaptureFixture[str], name: str, pattern: str, path: str
+) -> None:
+    (sent / "data/participants.tsv").touch()
+    (sent / name).write_text(f"{pattern}\n", encoding="utf-8")
+    code, message = told(capsys, "joint.yaml", "data", *KEPT, "--working-dir", "sent")
+    assert code == 2
+    assert f"{path} is in sent, which is sent, but Ray leaves out all of it" in message
+    assert "RAY_RUNTIME_ENV_IGNORE_GITIGNORE=1" in message
+
+
+def test_data_whose_images_alone_are_left_out_are_refused(
+    sent: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("participants.tsv", "sub-01_bold.nii.gz"):
+        (sent / "data" / name).touch()
+    (sent / ".gitignore").write_text("*.nii.gz\n", encoding="utf-8")
+    code, message = told(capsys, "joint.yaml", "data", *KEPT, "--working-dir", "sent")
+    assert (code, "but Ray leaves out its images" in message) == (2, True)
+
+
+def test_excludes_of_the_runtime_environment_count_too(
+    sent: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (sent.parent / "env.yaml").write_text("working_dir: sent\nexcludes: [data]", encoding="utf-8")
+    code, message = told(capsys, "joint.yaml", "data", *KEPT, "--runtime-env", "env.yaml")
+    assert (code, "data is in sent" in message) == (2, True)
+
+
+def test_data_of_which_a_part_is_ignored_is_sent(
+    sent: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("sub-01_bold.nii.gz", "notes.txt"):
+        (sent / "data" / name).touch()
+    (sent / ".gitignore").write_text("*.txt\n", encoding="utf-8")
+    assert ALL_IS_THERE in told(capsys, "joint.yaml", "data", *KEPT, "--working-dir", "sent")[1]
+
+
+def test_where_ray_is_told_to_ignore_gitignore_all_of_it_is_sent(
+    sent: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_RUNTIME_ENV_IGNORE_GITIGNORE", "1")
+    (sent / ".gitignore").write_text("*\n", encoding="utf-8")
+    assert ALL_IS_THERE in told(capsys, "joint.yaml", "data", *KEPT, "--working-dir", "sent")[1]
+
+
+@pytest.mark.parametrize("pattern", ["ds0000*", "ds00000?", "ds00000[12]"])
+def test_a_pattern_that_matches_nothing_here_is_refused_as_none_expands_it_there(
+    sent: Path, capsys: pytest.CaptureFixture[str], pattern: str
+) -> None:
+    code, message = told(capsys, "/cluster/joint.yaml", f"/cluster/{pattern}", *KEPT)
+    assert code == 2
+    assert f"/cluster/{pattern} matches nothing on this machine" in message
+    assert "Name the folders one by one" in message
+
+
+def test_a_folder_that_is_called_like_a_pattern_may_be_sent(
+    sent: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (sent / "ds[2]").mkdir()
+    assert ALL_IS_THERE in told(capsys, "/cluster/joint.yaml", str(sent / "ds[2]"), *KEPT)[1]
+
+
 def test_a_folder_that_is_not_there_cannot_be_sent(
     sent: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
