@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["Room", "WaitTeller", "has_place", "room_of_cluster", "waits_told"]
+__all__ = ["Room", "WaitTeller", "room_of_cluster", "waits_told"]
 
 logger = logging.getLogger("spectrum.data")
 
@@ -65,19 +65,8 @@ def room_of_cluster() -> Room:
     )
 
 
-def has_place() -> bool:
-    """Tell whether a placement group of this process has its place; a trial then starts there."""
-    import ray
-    from ray.util import placement_group_table
-
-    job = ray.get_runtime_context().get_job_id()
-    # The name of a group ends in that of the job that made it.
-    own = (told["state"] for name, told in placement_group_table().items() if name.endswith(job))
-    return "CREATED" in own
-
-
 class WaitTeller:
-    """Says that nothing begins for want of room.
+    """Says that nothing runs for want of room, be it at first or later.
 
     Parameters
     ----------
@@ -106,7 +95,7 @@ class WaitTeller:
         self._next = 0.0
 
     def look(self, *, is_waiting: bool) -> None:
-        """Take whether something was asked for and nothing has begun; say so if it is time."""
+        """Take whether something was asked for and nothing runs; say so if it is time."""
         now = self._clock()
         if not is_waiting:
             self._since = None
@@ -121,10 +110,10 @@ class WaitTeller:
     def _text(self, room: Room, *, seconds: float) -> str:
         gpus = f" and {self._gpus:g} GPUs" if self._gpus else ""
         return (
-            f"Nothing has begun for {seconds:.0f} s: it needs {self._cpus:g} CPUs{gpus}, and of "
+            f"Nothing has run for {seconds:.0f} s: it needs {self._cpus:g} CPUs{gpus}, and of "
             f"the cluster's {room.cpus:g} CPUs {room.free_cpus:g} are free, of its {room.gpus:g} "
             f"GPUs {room.free_gpus:g}. Another search, job or notebook on it may hold the others "
-            "(spectrum jobs list, ray status); it begins when they are given back."
+            "(spectrum jobs list, ray status); it goes on when they are given back."
         )
 
 

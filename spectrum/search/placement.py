@@ -2,8 +2,8 @@
 
 A trial of one worker is one process with a CPU and a share of a GPU. One of several is a gang: all
 its workers are placed at once or not at all, and the process that leads them asks for no CPU, so
-that no trial holds a part of what another waits for. Pure but for ``nodes_of_cluster``. Not here:
-who places them (``tune_adapters``).
+that no trial holds a part of what another waits for. Pure but for ``nodes_of_cluster`` and
+``has_place``. Not here: who places them (``tune_adapters``).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ __all__ = [
     "Placement",
     "bundles_of",
     "gpus_of_trial",
+    "has_place",
     "nodes_of_cluster",
     "place_trials",
     "worker_counts",
@@ -55,6 +56,17 @@ def nodes_of_cluster() -> tuple[Node, ...]:
 
     resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return tuple(Node(r.get("CPU", 0.0), r.get("GPU", 0.0)) for r in resources)
+
+
+def has_place() -> bool:
+    """Tell whether a placement group of this process has its place; a trial then starts there."""
+    import ray
+    from ray.util import placement_group_table
+
+    job = ray.get_runtime_context().get_job_id()
+    # The name of a group ends in that of the job that made it.
+    own = (told["state"] for name, told in placement_group_table().items() if name.endswith(job))
+    return "CREATED" in own
 
 
 def worker_counts(space: SearchSpace) -> tuple[int, ...]:

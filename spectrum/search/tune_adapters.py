@@ -21,13 +21,19 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import NoopStopper, Stopper
 
-from spectrum.data.waits import WaitTeller, has_place, waits_told
+from spectrum.data.waits import WaitTeller, waits_told
 from spectrum.errors import SearchError, SpectrumError
 from spectrum.records import TrialEpochRecord
 from spectrum.search.driver import StudyDriver
 from spectrum.search.folder import StudyFolder
 from spectrum.search.machines import await_first_place
-from spectrum.search.placement import Placement, bundles_of, nodes_of_cluster, place_trials
+from spectrum.search.placement import (
+    Placement,
+    bundles_of,
+    has_place,
+    nodes_of_cluster,
+    place_trials,
+)
 from spectrum.search.settings import StudySettings
 from spectrum.search.signals import noted_signals
 from spectrum.search.status import StudyStatus

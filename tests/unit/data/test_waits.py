@@ -34,7 +34,7 @@ def test_what_is_needed_and_what_is_free_is_told_after_some_seconds() -> None:
     seen = Watched(FULL)
     assert seen.wait(FIRST_S) == 0
     assert seen.wait(2) == 1
-    assert seen.told[0].startswith(f"Nothing has begun for {FIRST_S:.0f} s: it needs 1 CPUs, and ")
+    assert seen.told[0].startswith(f"Nothing has run for {FIRST_S:.0f} s: it needs 1 CPUs, and ")
     assert "of the cluster's 2 CPUs 0 are free, of its 1 GPUs 1" in seen.told[0]
     assert "Another search, job or notebook on it may hold the others" in seen.told[0]
 
@@ -57,9 +57,13 @@ def test_what_all_parts_of_a_trial_need_is_added_up() -> None:
     assert "it needs 2 CPUs and 2 GPUs" in seen.told[0]
 
 
-def test_what_has_begun_waits_anew_when_it_waits_again() -> None:
+def test_what_has_begun_waits_anew_when_it_waits_again_and_it_is_not_said_that_nothing_began() -> (
+    None
+):
     seen = Watched(FULL)
     assert seen.wait(FIRST_S - 1) == 0
     assert seen.wait(1, is_waiting=False) == 0
     assert seen.wait(FIRST_S) == 0
     assert seen.wait(2) == 1
+    assert "begun" not in seen.told[0]
+    assert "it goes on when they are given back" in seen.told[0]
