@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 CHECKOUT = Path(__file__).parents[2]
 RUNS = {(f"0{s}", TASK, f"0{r}"): 16 + s for s in (1, 2, 3) for r in (1, 2)}
+
+TO_A_TRIAL_S = 240.0
+"""Seconds for a job to end its first trial, on a machine that is busy."""
 
 MAIN = "from spectrum.cli import main; main()"
 
@@ -113,6 +117,14 @@ def test_another_token_is_refused_and_none_is_refused(
     assert "0" * 64 not in wrong.stderr
 
 
+def wait_for_lines(study: Path, num_lines: int) -> None:
+    """Wait until a study has so many trials; a line may be in the writing, so none is read."""
+    end = time.monotonic() + TO_A_TRIAL_S
+    while (study / "trials.jsonl").read_bytes().count(b"\n") < num_lines:
+        assert time.monotonic() < end, f"{study} has fewer than {num_lines} trials"
+        time.sleep(0.2)
+
+
 def test_a_search_that_is_sent_runs_to_its_end_and_one_that_is_stopped_can_be_continued(
     spectrum: Commands, cluster: dict[str, Any], tiny_bids: Callable[..., Path]
 ) -> None:
@@ -130,6 +142,7 @@ def test_a_search_that_is_sent_runs_to_its_end_and_one_that_is_stopped_can_be_co
     left = json.loads(spectrum(*asked, "--trials", "500", "--resume", "--leave").stdout)
     listed = json.loads(spectrum("jobs", "list", "--json").stdout)["jobs"]
     assert listed[0]["job"] == left["job"]
+    wait_for_lines(spectrum.home / "jobs/sent", 2)
     assert spectrum("jobs", "stop", left["job"]).returncode == 0
     told = spectrum("jobs", "log", left["job"], "--follow").stdout
     assert "interrupted" in told or "SIGTERM" in told
