@@ -79,8 +79,7 @@ class SetStorage:
         """Fetch a set with a content hash; return its folder, or None where none is stored."""
         for name in self._store.folders():
             folder = self._place / name
-            # A bucket may hold folders named "..", and no set begins with a dot.
-            is_wanted = not name.startswith(".") and not (folder.exists() and is_whole(folder))
+            is_wanted = not (folder.exists() and is_whole(folder))
             if is_wanted and self._holds(name, content_hash) and self.fetch(folder):
                 return folder
         return None

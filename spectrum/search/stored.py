@@ -149,15 +149,9 @@ def push_study(folder: Path, address: str) -> None:
 def stored_studies(address: str) -> list[str]:
     """Return the names of the studies below an address, and fetch those to its working copy."""
     copy = working_copy(address)
-    # A bucket may hold folders named "..", and no study begins with a dot.
-    names = [
-        name
-        for name in ObjectStore(address, patience=OF_COMMAND).folders()
-        if not name.startswith(".")
-    ]
     return [
         name
-        for name in names
+        for name in ObjectStore(address, patience=OF_COMMAND).folders()
         if fetch_study(copy.path / name, f"{copy.address}/{name}", checkpoints=False)
     ]
 

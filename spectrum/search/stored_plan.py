@@ -40,8 +40,7 @@ def _readable(address: str) -> dict[str, Any]:
         folders = ObjectStore(address, patience=OF_COMMAND).folders()
     except StorageError as err:
         return {"address": address, "problem": str(err)}
-    found = [name for name in folders if not name.startswith(".")]
-    return {"address": address, "problem": None, "num_folders": len(found)}
+    return {"address": address, "problem": None, "num_folders": len(folders)}
 
 
 def _study_at(address: str, folder: Path) -> dict[str, Any]:

@@ -150,7 +150,10 @@ class ObjectStore:
         )
 
     def folders(self) -> list[str]:
-        """Return the first parts of all names that have several, sorted."""
+        """Return the first parts of all names that have several, sorted.
+
+        Not those that begin with a dot: no study and no set does, and a bucket may hold "..".
+        """
         from pyarrow.fs import FileSelector, FileType
 
         # Strictly: else a bucket that is not there is one that holds nothing.
@@ -161,7 +164,8 @@ class ObjectStore:
             )
         except FileNotFoundError:
             return []
-        return sorted(info.base_name for info in found if info.type == FileType.Directory)
+        names = (info.base_name for info in found if info.type == FileType.Directory)
+        return sorted(name for name in names if not name.startswith("."))
 
     def remove(self, name: str) -> None:
         """Remove a content; do nothing where there is none."""

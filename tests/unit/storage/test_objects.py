@@ -36,7 +36,9 @@ def test_contents_are_put_got_listed_and_removed_by_name(address: str, tmp_path:
 
     assert store.names() == ["a/b/big", "a/small"]
     assert store.names("a/b") == ["a/b/big"]
+    store.put(".making/small", b"x")
     assert store.folders() == ["a"]
+    store.remove(".making/small")
     assert store.under("a").get("small", max_bytes=10) == b"x"
     assert store.get_file("a/b/big", tmp_path / "back", max_bytes=len(content)) is not None
     assert (tmp_path / "back").read_bytes() == content
