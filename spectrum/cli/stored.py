@@ -58,7 +58,11 @@ def with_addresses(text: str) -> str:
     """Return a message with the address of each working copy of this machine that it names."""
     from spectrum.storage import copies_in
 
-    untold = [copy for copy in copies_in(text) if copy.address not in text]
+    try:
+        untold = [copy for copy in copies_in(text) if copy.address not in text]
+    except (RuntimeError, OSError):
+        # Who has no home folder has no copies to tell of, and the message counts.
+        return text
     return " ".join(
         [text, *(f"{copy.path} is this machine's copy of {copy.address}." for copy in untold)]
     )

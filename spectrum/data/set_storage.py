@@ -115,8 +115,16 @@ def is_whole(folder: Path) -> bool:
     """Return whether the files of a set are as they were stored or fetched.
 
     Their sizes are compared, and the content of those alone that were written since. A set that
-    was neither stored nor fetched has nothing to be compared with, and counts as whole.
+    was neither stored nor fetched has nothing to be compared with, and counts as whole. One that
+    another process evicts meanwhile does not.
     """
+    try:
+        return _is_as_stored(folder)
+    except FileNotFoundError:
+        return False
+
+
+def _is_as_stored(folder: Path) -> bool:
     book = folder / BOOK_NAME
     stored = read_book(book)
     if not stored.generation:

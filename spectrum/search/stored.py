@@ -234,13 +234,21 @@ def _check_stored(folder: Path, store: ObjectStore) -> None:
     """Raise an error where a study is neither here nor in the store."""
     if mirror_of_study(folder, store).holds("study.json"):
         return
-    above = store.address.rpartition("/")[0]
-    names = [name for name in ObjectStore(above).folders() if not name.startswith(".")]
-    told = ", ".join(names[:NUM_NAMES]) + (", ..." if len(names) > NUM_NAMES else "")
     raise SearchError(
         f"There is no study at {store.address}. Leave --resume away to begin it, or give the name "
-        f"of one that was begun ({above} has {told or 'none'})."
+        f"of one that was begun{_names_at(store.address.rpartition('/')[0])}."
     )
+
+
+def _names_at(above: str) -> str:
+    """Tell which studies are at an address; nothing where it cannot be listed."""
+    try:
+        names = ObjectStore(above, patience=OF_COMMAND).folders()
+    except StorageError:
+        # Credentials may be for one study alone.
+        return ""
+    told = ", ".join(names[:NUM_NAMES]) + (", ..." if len(names) > NUM_NAMES else "")
+    return f" ({above} has {told or 'none'})"
 
 
 def _catch_up(mirror: Mirror) -> None:

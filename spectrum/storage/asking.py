@@ -11,12 +11,13 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from spectrum.errors import StorageError
 
-__all__ = ["OF_COMMAND", "Contact", "Patience", "ask", "endpoint", "reason_of"]
+__all__ = ["OF_COMMAND", "Contact", "Patience", "ask", "contact_of", "endpoint", "reason_of"]
 
 Answer = TypeVar("Answer")
 
@@ -72,7 +73,7 @@ OF_COMMAND: Final = Patience(first_s=10.0)
 
 @dataclass(slots=True)
 class Contact:
-    """What is known of a store, shared by all who ask it here.
+    """What this process knows of a store, shared by all who ask it here.
 
     ``is_away`` is whether it was told that the store does not answer, so that it is told once.
     """
@@ -98,6 +99,18 @@ class Contact:
                 reason,
                 left_s,
             )
+
+
+def contact_of(address: str) -> Contact:
+    """Return what this process knows of an address's bucket, or of its folder on a disk."""
+    scheme, _, rest = address.partition("://")
+    bucket = rest.partition("/")[0]
+    return _known(f"{scheme}://{bucket}" if bucket else address, endpoint())
+
+
+@cache
+def _known(place: str, _endpoint: str | None) -> Contact:
+    return Contact(place)
 
 
 def ask(call: Callable[[], Answer], fault: str, *, patience: Patience, contact: Contact) -> Answer:

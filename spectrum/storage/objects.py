@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from spectrum.errors import StorageError
-from spectrum.storage.asking import Contact, Patience, ask, endpoint, reason_of
+from spectrum.storage.asking import Contact, Patience, ask, contact_of, endpoint, reason_of
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -53,13 +53,14 @@ class ObjectStore:
     def __init__(self, address: str, *, patience: Patience | None = None) -> None:
         self.address = address.rstrip("/")
         self._patience = patience or Patience()
-        self._contact = Contact(self.address)
+        self._contact = contact_of(self.address)
         # Asked as well: the region of a bucket is looked up. Nobody need have answered then.
+        opening = Contact(self._contact.address, has_answered=self._contact.has_answered)
         opened = ask(
             lambda: _opened(self.address),
             f"{self.address}: it cannot be opened",
             patience=self._patience,
-            contact=Contact(self.address),
+            contact=opening,
         )
         self._systems, self._root = opened
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 import socket
 import time
 from pathlib import Path
@@ -106,3 +107,23 @@ def test_an_error_about_a_file_of_a_copy_names_the_address_too() -> None:
 
     assert with_addresses(told) == f"{told} {copy.path} is this machine's copy of {copy.address}."
     assert with_addresses("studies/joint is damaged.") == "studies/joint is damaged."
+
+
+def test_a_message_stays_as_it_is_where_no_home_folder_can_be_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unknown(uid: int) -> pwd.struct_passwd:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for variable in ("HOME", "XDG_CACHE_HOME", "SPECTRUM_STORAGE_CACHE"):
+        monkeypatch.delenv(variable, raising=False)
+
+    assert with_addresses("studies/joint is damaged.") == "studies/joint is damaged."
+
+
+def test_a_message_stays_as_it_is_where_what_it_names_cannot_be_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    told = f"{tmp_path / 'cache' / ('a' * 300)} is damaged."
+
+    assert with_addresses(told) == told

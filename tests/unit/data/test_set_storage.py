@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from spectrum.data.pipeline import prepare
 from spectrum.data.runs import RunTable
-from spectrum.data.set_storage import SetStorage
+from spectrum.data.set_storage import SetStorage, is_whole
 from spectrum.data.shards import ShardSet
 from spectrum.data.store import find_by_content
 from spectrum.errors import LaunchError, StorageError
@@ -138,6 +139,27 @@ def test_a_damaged_copy_of_a_set_that_is_not_stored_any_more_goes(
     with pytest.raises(LaunchError, match="Ray is not started"):
         prepare(table, RECIPE, shards_root=made.path.parent)
     assert not made.path.exists()
+
+
+def test_a_copy_that_is_evicted_while_it_is_looked_at_is_none(address: str) -> None:
+    folder = make_set(working_copy(address).path)
+    storage_of(folder.parent).keep(folder)
+    assert is_whole(folder)
+    book = folder / ".mirror.json"
+    content = book.read_text()
+    book.unlink()
+    os.mkfifo(book)
+
+    def evict() -> None:
+        # Opened when the other side begins to read, which goes on until it is closed.
+        with book.open("w") as pipe:
+            shutil.rmtree(folder)
+            pipe.write(content)
+
+    other = threading.Thread(target=evict, daemon=True)
+    other.start()
+    assert not is_whole(folder)
+    other.join()
 
 
 def test_a_copy_whose_files_are_newer_and_the_same_is_read_once_and_kept(

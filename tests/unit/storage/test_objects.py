@@ -124,7 +124,7 @@ def test_a_server_that_takes_connections_alone_is_told_of_and_soon_given_up_at_f
     assert time.monotonic() - begin < 9.0
     assert f"the endpoint (AWS_ENDPOINT_URL: {mute})" in str(end.value)
     assert [record.message.split(" (")[0] for record in caplog.records] == [
-        f"s3://{BUCKET}/mute does not answer"
+        f"s3://{BUCKET} does not answer"
     ]
 
 
@@ -145,9 +145,29 @@ def test_a_store_that_has_answered_has_the_whole_patience_and_is_told_of_once(
     store.under("a").put("meanwhile", b"2")
 
     first, last = (record.message for record in caplog.records)
-    assert first.startswith(f"s3://{BUCKET}/told does not answer (")
+    assert first.startswith(f"s3://{BUCKET} does not answer (")
     assert first.endswith("It is asked again for up to 596 s.")
-    assert last == f"s3://{BUCKET}/told answers again."
+    assert last == f"s3://{BUCKET} answers again."
+
+
+def test_a_store_that_has_answered_this_process_has_the_whole_patience_for_all_who_open_it(
+    gate: Gate,
+) -> None:
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+        if now[0] > 1.0:
+            gate.open()
+
+    patience = Patience(first_s=1.0, clock=lambda: now[0], sleep=sleep)
+    ObjectStore(f"s3://{BUCKET}/studies", patience=patience).put("before", b"1")
+    gate.close()
+    shards = ObjectStore(f"s3://{BUCKET}/shards", patience=patience)
+    shards.put("meanwhile", b"2")
+
+    assert now[0] > 1.0
+    assert shards.names() == ["meanwhile"]
 
 
 def test_a_bucket_that_is_not_there_is_none_without_folders(gate: Gate) -> None:
