@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from spectrum.errors import StorageError
-from spectrum.storage import OF_COMMAND, ObjectStore
+from spectrum.storage import OF_COMMAND, ObjectStore, Patience
 
 __all__ = ["StoreMarks", "marked", "reach"]
 
@@ -67,14 +67,15 @@ def marked(addresses: Sequence[str]) -> Iterator[StoreMarks]:
                 store.with_patience(0.0).remove(name)
 
 
-def reach(marks: StoreMarks, node_id: str) -> list[str]:
+def reach(marks: StoreMarks, node_id: str, patience: Patience = OF_COMMAND) -> list[str]:
     """Use each store from a node; return what is wrong there.
 
     Parameters
     ----------
     node_id : of the node, for the names of what it writes
+    patience : for how long each store may not answer
     """
-    tried = (_try(address, marks.name, node_id) for address in marks.addresses)
+    tried = (_try(address, marks.name, node_id, patience) for address in marks.addresses)
     # The first is enough: what is lacking is the same for all, and each may take a while to fail.
     problem = next(filter(None, tried), None)
     if problem is None:
@@ -84,10 +85,10 @@ def reach(marks: StoreMarks, node_id: str) -> list[str]:
     return [*lacks, problem]
 
 
-def _try(address: str, name: str, node_id: str) -> str:
+def _try(address: str, name: str, node_id: str, patience: Patience) -> str:
     own = f"{name}.{node_id}"
     try:
-        store = ObjectStore(address, patience=OF_COMMAND)
+        store = ObjectStore(address, patience=patience)
         if store.get(name, max_bytes=len(name)) is None:
             return f"finds another store at {address}, without what was just written there"
         store.put(own, node_id.encode())

@@ -47,6 +47,8 @@ def test_words_for_another_machine_keep_their_addresses() -> None:
         assert local == words
 
 
+@pytest.mark.slow
+@pytest.mark.beside
 def test_a_command_whose_store_never_answers_soon_says_what_to_check(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -58,7 +60,7 @@ def test_a_command_whose_store_never_answers_soon_says_what_to_check(
     with pytest.raises(SystemExit):
         main(["study", "show", "s3://lab/studies/joint"])
 
-    assert time.monotonic() - begin < 15.0
+    assert time.monotonic() - begin < 60.0, "ten minutes are for a store that has answered"
     told = capfd.readouterr().err
     assert "s3://lab/studies/joint: latest.json cannot be read for 10 s" in told
     assert f"check the address, the endpoint (AWS_ENDPOINT_URL: {url}), this machine's" in told

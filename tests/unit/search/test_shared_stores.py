@@ -9,7 +9,7 @@ import pytest
 
 from spectrum.errors import StorageError
 from spectrum.search.shared_stores import marked, reach
-from spectrum.storage import ObjectStore
+from spectrum.storage import ObjectStore, Patience
 from tests.s3_server import s3_environment, s3_process
 
 ADDRESS = "s3://lab/studies/joint"
@@ -46,7 +46,7 @@ def test_a_node_without_the_settings_of_the_driver_is_told_which(
             monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
             monkeypatch.delenv("AWS_ACCESS_KEY_ID")
             monkeypatch.setenv("AWS_ENDPOINT_URL", nowhere)
-            problems = reach(marks, "node")
+            problems = reach(marks, "node", Patience(first_s=1.0))
 
     assert problems[1].startswith(f"cannot use {ADDRESS}: ")
     assert f"(AWS_ENDPOINT_URL: {nowhere})" in problems[1]
