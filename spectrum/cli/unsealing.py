@@ -47,8 +47,12 @@ def unseal(
     from spectrum.search.openings import opening_json
     from spectrum.search.sealed_each import read_each, unseal_each
     from spectrum.search.unsealing import unseal_study
+    from spectrum.search.view import view_study
 
     group = read_each(study)
+    if group is None:
+        # What is wrong with a study is told before Ray begins, which takes seconds.
+        view_study(study)
     with local_ray(num_cpus=cpus), steps_bar() as show:
         if group is not None:
             line = unseal_each(group, roots, shards_root=shards, again=again, on_step=show)

@@ -33,6 +33,7 @@ class Terminal:
         if self.pid == 0:
             os.chdir(folder)
             os.dup2(os.open("result.txt", os.O_WRONLY | os.O_CREAT), 1)
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
             environment = {**os.environ, "TERM": "xterm"}
             os.execve(sys.executable, [sys.executable, *command], environment)
         self._is_closed = threading.Event()

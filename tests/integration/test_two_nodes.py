@@ -146,7 +146,12 @@ def test_a_search_that_is_sent_runs_to_its_end_and_one_that_is_stopped_can_be_co
     assert spectrum("jobs", "stop", left["job"]).returncode == 0
     told = spectrum("jobs", "log", left["job"], "--follow").stdout
     assert "interrupted" in told or "SIGTERM" in told
-    assert len(lines_of(spectrum.home / "jobs/sent")) < 500
+    num_done = len(lines_of(spectrum.home / "jobs/sent"))
+    assert num_done < 500
+    more = spectrum(*asked, "--trials", str(num_done + 1), "--resume")
+    assert more.returncode == 0, more.stderr
+    lines = lines_of(spectrum.home / "jobs/sent")
+    assert sorted(line["number"] for line in lines) == list(range(num_done + 1))
 
 
 def test_the_door_of_jobs_is_closed_to_strangers(

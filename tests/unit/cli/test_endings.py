@@ -21,12 +21,15 @@ def interrupt(number: int) -> None:
 def test_a_signal_ends_a_command_with_a_sentence_and_128_and_its_number(
     number: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = signal.getsignal(number)
-    with pytest.raises(typer.Exit) as caught, ending_politely("All is kept."):
-        interrupt(number)
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        with pytest.raises(typer.Exit) as caught, ending_politely("All is kept."):
+            interrupt(number)
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, before)
     assert caught.value.exit_code == 128 + number
     assert capsys.readouterr().err == "spectrum: interrupted. All is kept.\n"
-    assert signal.getsignal(number) == before
 
 
 def test_of_two_sentences_the_inner_one_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from spectrum.data.runs import RunTable
 from spectrum.data.set_storage import SetStorage, is_whole
 from spectrum.data.shards import ShardSet
 from spectrum.data.store import find_by_content
-from spectrum.errors import LaunchError, StorageError
+from spectrum.errors import StorageError
 from spectrum.storage import ObjectStore, working_copy
 from tests.unit.report.planted_shards import RECIPE, plant_shards
 
@@ -129,16 +129,18 @@ def test_a_copy_that_was_damaged_is_not_found_by_its_content(
     ShardSet.open(made.path).check_content()
 
 
-def test_a_damaged_copy_of_a_set_that_is_not_stored_any_more_goes(
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_a_damaged_copy_of_a_set_that_is_not_stored_any_more_is_made_again(
     tmp_path: Path, planted: tuple[ShardSet, RunTable]
 ) -> None:
     made, table = planted
     cut_off(made.path / made.manifest.runs[0].shard)
     shutil.rmtree(tmp_path / "store")
 
-    with pytest.raises(LaunchError, match="Ray is not started"):
-        prepare(table, RECIPE, shards_root=made.path.parent)
-    assert not made.path.exists()
+    found = prepare(table, RECIPE, shards_root=made.path.parent)
+    assert (found.shards.exists(), found.reused) == (True, False)
+    ShardSet.open(found.shards).check_content()
 
 
 def test_a_copy_that_is_evicted_while_it_is_looked_at_is_none(address: str) -> None:
