@@ -40,6 +40,10 @@ LOOK_S: Final = 2.0
 TO_TAKE_S: Final = 120.0
 """Seconds for a cluster that just came up to take a job."""
 
+STOP_WAIT: Final = {"RAY_JOB_STOP_WAIT_TIME_S": "40"}
+"""Seconds that Ray gives a job which is told to end, before it kills it. Ray's own 3 are too few
+for a search, which may take 25 to end in order."""
+
 NOT_YET: Final = "No available agent"
 """How the dashboard says that the processes which start jobs are not there yet."""
 
@@ -116,7 +120,8 @@ class JobDoor:
         working_dir : folder that is sent and becomes the command's own; None sends none
         runtime_env : of Ray; may be read by all who may use the cluster
         """
-        environment = dict(runtime_env)
+        variables = {**STOP_WAIT, **(runtime_env.get("env_vars") or {})}
+        environment = {**runtime_env, "env_vars": variables}
         if working_dir is not None:
             environment["working_dir"] = str(working_dir)
         until = time.monotonic() + TO_TAKE_S
