@@ -46,7 +46,7 @@ def test_a_full_disk_is_known_whatever_it_is_wrapped_in(err: Exception) -> None:
     [
         RuntimeError("unable to mmap 64 bytes from file </torch_1>: No space left on device"),
         OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/dev/shm/torch_1"),
-        OSError(errno.EROFS, os.strerror(errno.EROFS), "/root/.cache"),
+        OSError(errno.EROFS, os.strerror(errno.EROFS), "/home/ada/.cache"),
         OSError("No space left on device, said a library"),
         ShardError("a run has no volumes"),
         ValueError("x"),

@@ -128,17 +128,22 @@ def test_a_server_that_takes_connections_alone_is_told_of_and_soon_given_up_at_f
     ]
 
 
-def test_a_store_that_has_answered_has_the_whole_patience_and_is_told_of_once(
-    gate: Gate, caplog: pytest.LogCaptureFixture
-) -> None:
+def opening(gate: Gate, *, after_s: float, first_s: float) -> tuple[Patience, list[float]]:
+    """Return a patience on a clock of its own, by which a gate opens, and the time on it."""
     now = [0.0]
 
     def sleep(seconds: float) -> None:
         now[0] += seconds
-        if now[0] > 30.0:
+        if now[0] > after_s:
             gate.open()
 
-    patience = Patience(first_s=10.0, clock=lambda: now[0], sleep=sleep)
+    return Patience(first_s=first_s, clock=lambda: now[0], sleep=sleep), now
+
+
+def test_a_store_that_has_answered_has_the_whole_patience_and_is_told_of_once(
+    gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    patience, _ = opening(gate, after_s=30.0, first_s=10.0)
     store = ObjectStore(f"s3://{BUCKET}/told", patience=patience)
     store.put("before", b"1")
     gate.close()
@@ -153,14 +158,7 @@ def test_a_store_that_has_answered_has_the_whole_patience_and_is_told_of_once(
 def test_a_store_that_has_answered_this_process_has_the_whole_patience_for_all_who_open_it(
     gate: Gate,
 ) -> None:
-    now = [0.0]
-
-    def sleep(seconds: float) -> None:
-        now[0] += seconds
-        if now[0] > 1.0:
-            gate.open()
-
-    patience = Patience(first_s=1.0, clock=lambda: now[0], sleep=sleep)
+    patience, now = opening(gate, after_s=1.0, first_s=1.0)
     ObjectStore(f"s3://{BUCKET}/studies", patience=patience).put("before", b"1")
     gate.close()
     shards = ObjectStore(f"s3://{BUCKET}/shards", patience=patience)
